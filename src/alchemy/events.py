@@ -1,0 +1,169 @@
+"""What the engine reports. Nothing below the command line prints: it emits these, and listeners show them.
+
+Every event has `type`, its name in JSON, and `at`, seconds since the epoch. `to_json` gives the object that
+`--json` and a run's log write, one a line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+Action = Literal["create", "update", "replace", "delete", "read", "adopt", "forget"]
+Outcome = Literal[
+    "created", "updated", "replaced", "unchanged", "deleted", "adopted", "forgotten", "read", "failed"
+]
+
+
+class Event(msgspec.Struct, kw_only=True, frozen=True):
+    """Something happened at `at` (seconds since the epoch, UTC)."""
+
+    type: ClassVar[str] = "event"
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class RunStarted(Event, frozen=True, kw_only=True):
+    """A unit was leased and loaded. `phase` is what the run does, `known` how many resources state holds."""
+
+    type: ClassVar[str] = "run.started"
+    unit: str
+    phase: str
+    known: int = 0
+
+
+class RunFinished(Event, frozen=True, kw_only=True):
+    """The unit's run is over. `counts` has a number for each outcome that occurred; `seconds` is how long it took.
+
+    `exports` is what the program exported, with secrets masked.
+    """
+
+    type: ClassVar[str] = "run.finished"
+    unit: str
+    phase: str
+    ok: bool
+    seconds: float
+    counts: dict[str, int]
+    exports: dict[str, Any] = {}
+
+
+class ScopeEntered(Event, frozen=True, kw_only=True):
+    """A nested scope was declared."""
+
+    type: ClassVar[str] = "scope.entered"
+    fqn: str
+
+
+class ScopeLeft(Event, frozen=True, kw_only=True):
+    """Everything started in a nested scope has ended."""
+
+    type: ClassVar[str] = "scope.left"
+    fqn: str
+    ok: bool
+
+
+class ResourceStarted(Event, frozen=True, kw_only=True):
+    """A provider is about to be called for a resource."""
+
+    type: ClassVar[str] = "resource.started"
+    fqn: str
+    kind: str
+    action: Action
+
+
+class ResourceFinished(Event, frozen=True, kw_only=True):
+    """A resource is as the program wants it, or not: `outcome`. `seconds` is 0 for `unchanged`.
+
+    `error` is the failure in words, secrets masked, when the outcome is `failed`.
+    """
+
+    type: ClassVar[str] = "resource.finished"
+    fqn: str
+    kind: str
+    outcome: Outcome
+    action: Action | None = None
+    seconds: float = 0.0
+    error: str | None = None
+
+
+class ResourceLog(Event, frozen=True, kw_only=True):
+    """A provider said something about a resource, such as a line a command printed."""
+
+    type: ClassVar[str] = "resource.log"
+    fqn: str
+    message: str
+
+
+class ResourceRetrying(Event, frozen=True, kw_only=True):
+    """A call failed in a way that may pass; it is tried again in `delay` seconds. `attempt` counts from 1."""
+
+    type: ClassVar[str] = "resource.retrying"
+    fqn: str
+    action: Action
+    attempt: int
+    delay: float
+    error: str
+
+
+class Waiting(Event, frozen=True, kw_only=True):
+    """Somebody else holds the unit: `owner` says who, from where and since when."""
+
+    type: ClassVar[str] = "lock.waiting"
+    unit: str
+    owner: str
+
+
+class Planned(Event, frozen=True, kw_only=True):
+    """A dry run would do this, in this order; nothing was touched."""
+
+    type: ClassVar[str] = "plan.delete"
+    fqn: str
+    kind: str
+
+
+class Notice(Event, frozen=True, kw_only=True):
+    """Something a person should know: `level` is `info` or `warning`."""
+
+    type: ClassVar[str] = "notice"
+    level: Literal["info", "warning"]
+    message: str
+
+
+Listener = Callable[[Event], None]
+
+ALL: tuple[type[Event], ...] = (
+    RunStarted,
+    RunFinished,
+    ScopeEntered,
+    ScopeLeft,
+    ResourceStarted,
+    ResourceFinished,
+    ResourceLog,
+    ResourceRetrying,
+    Waiting,
+    Planned,
+    Notice,
+)
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """Give the object that stands for `event`, `type` first."""
+    return {"type": event.type, **msgspec.structs.asdict(event)}
+
+
+class Bus:
+    """Hand every event to every listener, in order. A listener that raises ends the run: it is a bug."""
+
+    def __init__(self, listeners: tuple[Listener, ...] = ()) -> None:
+        self._listeners = list(listeners)
+
+    def listen(self, listener: Listener) -> None:
+        """Add a listener; it hears what comes from now on."""
+        self._listeners.append(listener)
+
+    def emit(self, event: Event) -> None:
+        """Tell everyone."""
+        for listener in self._listeners:
+            listener(event)

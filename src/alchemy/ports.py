@@ -1,0 +1,194 @@
+"""The seams: what the engine needs from a store, and what a scope needs from the engine. Protocols only."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from alchemy.state import Application, Record
+
+
+class Owner(msgspec.Struct, kw_only=True, frozen=True):
+    """Who holds a unit.
+
+    Attributes:
+        user, host: as the operating system names them.
+        pid: of the process; meaningful on `host` only.
+        operation: `deploy`, `destroy`, `test`, …
+        run: the CI run's URL or number, when there is one.
+    """
+
+    user: str
+    host: str
+    pid: int
+    operation: str
+    run: str | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.user}@{self.host} (pid {self.pid})"
+        return f"{where}, {self.operation}" + (f", {self.run}" if self.run else "")
+
+
+class Lease(msgspec.Struct, kw_only=True, frozen=True):
+    """The right to write one unit.
+
+    Attributes:
+        unit: `notes/prod`, or `notes/test/<id>`.
+        token: the fencing token: larger than every earlier one of this unit, never used again.
+        since: when it was taken; UTC, ISO 8601.
+        deadline: until when others wait for a renewal; seconds since the epoch.
+    """
+
+    unit: str
+    token: int
+    owner: Owner
+    since: str
+    deadline: float
+
+
+class Snapshot(msgspec.Struct, kw_only=True):
+    """A unit as loaded: its records by FQN (the unit's own, scopes' and resources'), and what was odd about it.
+
+    `notices` are sentences for people, such as "the last commit was cut short; set aside as …".
+    """
+
+    records: dict[str, Record]
+    notices: list[str] = []
+
+
+class StateStore(Protocol):
+    """Where records live.
+
+    A unit (a stage or a test scope) is a snapshot and a log of commits. Writes name the lease they are made
+    under; the store refuses them when somebody newer holds the unit (`LeaseLost`). `set` and `delete` are plain
+    calls: *the order of calls is the order of commits*, and awaiting what they return waits until the commit is
+    durable. One may await none but the last.
+
+    Chains are scopes' paths (`notes/prod/database`), FQNs a chain and an id.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where it is, without credentials: `file:///…/.alchemy`, `memory:`."""
+        ...
+
+    async def init(self) -> None:
+        """Make ready for use; safe to repeat. Raises `StateError` when the place cannot be used."""
+        ...
+
+    async def deinit(self) -> None:
+        """Let go of files and connections; what was acknowledged stays. Safe to repeat."""
+        ...
+
+    async def application(self, app: str) -> Application | None:
+        """Read an application's record."""
+        ...
+
+    async def create_application(self, application: Application) -> Application:
+        """Write an application's record once; give the one that stands, whoever wrote it."""
+        ...
+
+    async def acquire(self, unit: str, *, owner: Owner, timeout: float, ttl: float = 60.0) -> Lease:
+        """Take the unit.
+
+        Args:
+            unit: to be held; every scope within it is held with it.
+            owner: told to whoever waits.
+            timeout: seconds to wait for another holder; 0 asks once.
+            ttl: seconds without a renewal after which others may take it.
+
+        Raises:
+            LockedError: somebody else still holds it.
+        """
+        ...
+
+    async def renew(self, lease: Lease) -> Lease:
+        """Move the deadline. Raises `LeaseLost` when somebody newer holds the unit."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give the unit back; safe to repeat, and harmless when the lease is lost."""
+        ...
+
+    async def locks(self) -> list[Lease]:
+        """List the leases that are held now."""
+        ...
+
+    async def break_(self, unit: str) -> None:
+        """Take the unit away from whoever holds it: its next write is refused."""
+        ...
+
+    async def load(self, unit: str, *, lease: Lease | None = None) -> Snapshot:
+        """Read every record of a unit.
+
+        With a lease, what a crash left behind is brought in order too (a torn last commit is set aside).
+
+        Raises:
+            StateDamaged, StateTooNew: names the file and the remedy; nothing was changed.
+        """
+        ...
+
+    async def list(self, chain: str) -> list[str]:
+        """List the ids of the resources directly in a scope, sorted."""
+        ...
+
+    async def list_scopes(self, chain: str) -> list[str]:
+        """List the chains directly below `chain`, sorted; below `""` the applications, below one its stages.
+
+        Test scopes are listed as `app/test/<id>` below the application.
+        """
+        ...
+
+    async def count(self, chain: str) -> int:
+        """Count the resources in a scope and everything below it."""
+        ...
+
+    async def get(self, fqn: str) -> Record | None:
+        """Read one record."""
+        ...
+
+    async def get_batch(self, fqns: Sequence[str]) -> Mapping[str, Record]:
+        """Read several; those that do not exist are left out."""
+        ...
+
+    async def all(self, chain: str) -> Mapping[str, Record]:
+        """Read every record of a scope and everything below it, by FQN; the scope's own included."""
+        ...
+
+    def set(self, lease: Lease, *records: Record) -> Awaitable[None]:
+        """Write records in one commit. They are encoded at the call; later changes to them do not count.
+
+        Raises (when awaited):
+            LeaseLost: somebody newer holds the unit; nothing of it was written.
+            StateError: the medium refused; the store accepts nothing more in this run.
+        """
+        ...
+
+    def delete(self, lease: Lease, *fqns: str) -> Awaitable[None]:
+        """Drop records in one commit; one that does not exist is no error. Raises as `set` does."""
+        ...
+
+    def clear_scope(self, lease: Lease, chain: str) -> Awaitable[None]:
+        """Drop every record of a scope and below it, its own included, in one commit."""
+        ...
+
+    async def fold(self, lease: Lease) -> None:
+        """Turn the log of commits into a snapshot at the end of a run. A crash in it loses nothing.
+
+        A unit without any record but its own is removed with its folder, except for logs and backups.
+        """
+        ...
+
+    async def append_log(self, unit: str, name: str, lines: bytes) -> None:
+        """Add lines of JSON to a run's log; a log is not state and is written without waiting for the disk."""
+        ...
+
+    async def logs(self, unit: str) -> list[str]:
+        """List the names of a unit's logs, oldest first."""
+        ...
+
+    async def read_log(self, unit: str, name: str) -> bytes:
+        """Read a log whole. Raises `StateError` when there is none of that name."""
+        ...

@@ -1,0 +1,247 @@
+"""Records: what is remembered of every scope and resource, and how a record becomes bytes. Pure.
+
+One record a resource and one a scope, under the same form. A resource's record, as its file shows it:
+
+```json
+{
+  "version": 1, "status": "created", "kind": "fs::File", "id": "readme", "fqn": "notes/prod/readme",
+  "seq": 3, "seen": 4, "deps": [], "provider": "alchemy.fs._file:FileProvider", "target": "machine",
+  "data": {}, "props": {"path": "README.txt", "content": "hello"}, "output": {"size": 5},
+  "physical_name": null, "generation": 1, "generations": [], "retain": false, "protect": false,
+  "rev": 2, "fence": 7, "created_at": "2026-11-21T09:00:00.000Z", "updated_at": "2026-11-21T09:00:00.000Z",
+  "checksum": "5f0c5a8f7e1b2d3c"
+}
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from alchemy.errors import StateDamaged, StateTooNew
+
+VERSION = 1
+STAGE_KIND = "alchemy::Stage"
+TEST_KIND = "alchemy::Test"
+SCOPE_KIND = "alchemy::Scope"
+SCOPE_KINDS = frozenset({STAGE_KIND, TEST_KIND, SCOPE_KIND})
+
+Json = Any
+JsonObject = dict[str, Any]
+
+
+class Status(StrEnum):
+    """How far a resource has come, as stored. The `-ing` ones are intents: written before the provider is called."""
+
+    CREATING = "creating"
+    CREATED = "created"
+    UPDATING = "updating"
+    UPDATED = "updated"
+    DELETING = "deleting"
+    DELETED = "deleted"
+
+
+STABLE = frozenset({Status.CREATED, Status.UPDATED})
+
+
+class Generation(msgspec.Struct, kw_only=True):
+    """An object that a replacement has left behind, until it is deleted.
+
+    Attributes:
+        status: `created`/`updated`, or `creating` when it may never have come to be.
+    """
+
+    generation: int
+    kind: str
+    provider: str
+    status: Status
+    target: str = ""
+    physical_name: str | None = None
+    props: JsonObject = {}
+    attempted: JsonObject | None = None
+    output: JsonObject = {}
+    data: JsonObject = {}
+    absent: bool = False
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """One resource or one scope, as remembered.
+
+    Attributes:
+        version: of this form; older ones are migrated when read, newer ones refused.
+        seq: the tick at which the program declared it.
+        seen: the tick at which the program's `await` on it returned, or a scope was left; `None`: not yet.
+        deps: the FQNs of every resource passed in or named in `depends_on`.
+        provider: where the provider class is: `module:Class`, or `file:path#Class`.
+        target: the account or local data set that its object lives in.
+        data: what a provider or a scope's `set` keeps.
+        props: the inputs last *applied*.
+        attempted: the inputs being applied, while the status says so; else `None`.
+        output: what the provider gave back.
+        absent: at the time of the intent nothing was found under the name the user chose.
+        generation: 1, and one more for each replacement; `generations` are those still to be deleted.
+        retain: delete the record and leave the object. `protect`: refuse to delete or replace.
+        rev: counts the writes of this record. `fence`: the token it was last written under.
+        extra: keys this version does not know, kept as they were.
+    """
+
+    version: int = VERSION
+    status: Status = Status.CREATING
+    kind: str
+    id: str
+    fqn: str
+    seq: int = 0
+    seen: int | None = None
+    deps: list[str] = []
+    provider: str = ""
+    target: str = ""
+    data: JsonObject = {}
+    props: JsonObject = {}
+    attempted: JsonObject | None = None
+    output: JsonObject = {}
+    physical_name: str | None = None
+    absent: bool = False
+    generation: int = 1
+    generations: list[Generation] = []
+    retain: bool = False
+    protect: bool = False
+    rev: int = 0
+    fence: int = 0
+    created_at: str = ""
+    updated_at: str = ""
+    extra: JsonObject = {}
+
+    @property
+    def is_scope(self) -> bool:
+        """Whether it is a scope's record and not a resource's."""
+        return self.kind in SCOPE_KINDS
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether its object is known to be as `props` and `output` say."""
+        return self.status in STABLE
+
+
+class Application(msgspec.Struct, kw_only=True, frozen=True):
+    """What is written once for an application and never changed.
+
+    Attributes:
+        lineage: 128 random bits in hexadecimal: which application this is, whatever it is called.
+        min_reader: the oldest version of the form that may read it.
+    """
+
+    app: str
+    lineage: str
+    created_at: str
+    kind: str = "alchemy::Application"
+    version: int = VERSION
+    min_reader: int = VERSION
+
+
+_ORDERED = tuple(name for name in Record.__struct_fields__ if name != "extra")
+KNOWN = frozenset(_ORDERED)
+_encoder = msgspec.json.Encoder()
+_decode = msgspec.json.decode
+_CHECKSUM = b',\n  "checksum": "'
+
+
+def now() -> str:
+    """Give the time as records write it: UTC, milliseconds, `Z`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def to_json(record: Record) -> JsonObject:
+    """Turn a record into the object that is stored, unknown keys included."""
+    data: JsonObject = {name: getattr(record, name) for name in _ORDERED}
+    return {**data, **record.extra} if record.extra else data
+
+
+def from_json(data: JsonObject, *, where: str) -> Record:
+    """Turn a stored object into a record.
+
+    Args:
+        data: the object, without its checksum.
+        where: what to name in an error: the file, or the store's key.
+
+    Raises:
+        StateTooNew: a newer version wrote it.
+        StateDamaged: it lacks what every record has, or holds another type there.
+    """
+    version = data.get("version", VERSION)
+    if isinstance(version, int) and version > VERSION:
+        raise StateTooNew(
+            f"{where} was written in form {version}; this version reads up to {VERSION}",
+            hint="upgrade alchemy-iac",
+        )
+    try:
+        record = msgspec.convert(data, Record)
+    except msgspec.ValidationError as error:
+        raise StateDamaged(
+            f"{where} is not a record: {error}", path=where, hint="restore it from a backup"
+        ) from error
+    if not data.keys() <= KNOWN:
+        record.extra = {key: value for key, value in data.items() if key not in KNOWN}
+    return record
+
+
+def encode(record: Record) -> bytes:
+    """Give a record as compact JSON, for logs of commits, which have checksums of their own."""
+    return _encoder.encode(to_json(record))
+
+
+def decode(raw: bytes, *, where: str) -> Record:
+    """Read what `encode` gave."""
+    return from_json(_object(raw, where), where=where)
+
+
+def seal(body: Mapping[str, Json]) -> bytes:
+    """Give an object as the indented JSON of a file, with a checksum of its own text as the last key."""
+    text = msgspec.json.format(_encoder.encode(body), indent=2)
+    head = text[:-2]
+    return head + _CHECKSUM + _digest(head) + b'"\n}\n'
+
+
+def unseal(raw: bytes, *, where: str) -> JsonObject:
+    """Read what `seal` wrote.
+
+    Raises:
+        StateDamaged: it is not JSON, or was changed after it was written.
+    """
+    head, mark, tail = raw.rpartition(_CHECKSUM)
+    if not mark:
+        _object(raw, where)
+        raise StateDamaged(
+            f"{where} has no checksum: it was not written by alchemy, or cut short",
+            path=where,
+            hint="restore it from a backup, or delete the file if you know that its resource is gone",
+        )
+    if tail != _digest(head) + b'"\n}\n':
+        _object(raw, where)
+        raise StateDamaged(
+            f"{where} was changed since alchemy wrote it",
+            path=where,
+            hint="undo the edit, or restore the file from a backup",
+        )
+    return _object(head + b"\n}", where)
+
+
+def _digest(head: bytes) -> bytes:
+    return hashlib.blake2b(head, digest_size=8).hexdigest().encode()
+
+
+def _object(raw: bytes, where: str) -> JsonObject:
+    try:
+        data = _decode(raw)
+    except msgspec.DecodeError as error:
+        raise StateDamaged(
+            f"{where} is not JSON: {error}", path=where, hint="restore it from a backup"
+        ) from error
+    if not isinstance(data, dict):
+        raise StateDamaged(f"{where} holds no object", path=where, hint="restore it from a backup")
+    return data
