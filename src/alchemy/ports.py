@@ -112,7 +112,7 @@ class StateStore(Protocol):
         """Give the unit back; safe to repeat, and harmless when the lease is lost."""
         ...
 
-    async def locks(self) -> list[Lease]:
+    async def locks(self) -> Sequence[Lease]:
         """List the leases that are held now."""
         ...
 
@@ -130,11 +130,11 @@ class StateStore(Protocol):
         """
         ...
 
-    async def list(self, chain: str) -> list[str]:
+    async def list(self, chain: str) -> Sequence[str]:
         """List the ids of the resources directly in a scope, sorted."""
         ...
 
-    async def list_scopes(self, chain: str) -> list[str]:
+    async def list_scopes(self, chain: str) -> Sequence[str]:
         """List the chains directly below `chain`, sorted; below `""` the applications, below one its stages.
 
         Test scopes are listed as `app/test/<id>` below the application.
@@ -185,7 +185,7 @@ class StateStore(Protocol):
         """Add lines of JSON to a run's log; a log is not state and is written without waiting for the disk."""
         ...
 
-    async def logs(self, unit: str) -> list[str]:
+    async def logs(self, unit: str) -> Sequence[str]:
         """List the names of a unit's logs, oldest first."""
         ...
 

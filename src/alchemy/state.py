@@ -182,9 +182,7 @@ def from_json(data: JsonObject, *, where: str) -> Record:
     try:
         record = msgspec.convert(data, Record)
     except msgspec.ValidationError as error:
-        raise StateDamaged(
-            f"{where} is not a record: {error}", path=where, hint="restore it from a backup"
-        ) from error
+        raise StateDamaged(f"{where} is not a record: {error}", path=where, hint="restore it from a backup") from error
     if not data.keys() <= KNOWN:
         record.extra = {key: value for key, value in data.items() if key not in KNOWN}
     return record
@@ -239,9 +237,7 @@ def _object(raw: bytes, where: str) -> JsonObject:
     try:
         data = _decode(raw)
     except msgspec.DecodeError as error:
-        raise StateDamaged(
-            f"{where} is not JSON: {error}", path=where, hint="restore it from a backup"
-        ) from error
+        raise StateDamaged(f"{where} is not JSON: {error}", path=where, hint="restore it from a backup") from error
     if not isinstance(data, dict):
         raise StateDamaged(f"{where} holds no object", path=where, hint="restore it from a backup")
     return data
