@@ -43,7 +43,7 @@ SALT_SIZE = 16
 IV_SIZE = 12
 TAG_SIZE = 16
 _NONCE_SIZE = 24
-_BYTE_FIELDS = ("salt", "iv", "ciphertext", "tag")
+_BYTE_FIELDS: dict[str, int | None] = {"salt": SALT_SIZE, "iv": IV_SIZE, "ciphertext": None, "tag": TAG_SIZE}
 _WRONG_PASSWORD = "set ALCHEMY_PASSWORD, or password=, to the one it was encrypted with"
 _RESTORE = "restore the record from a backup, or set the secret again"
 
@@ -186,15 +186,14 @@ class Cipher:
         if not isinstance(envelope, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise _damaged(context, f"it is {type(envelope).__name__}, not an object")
         version = envelope.get("version")
+        if not isinstance(version, str):
+            raise _damaged(context, "it has no version")
         if version not in ("v1", VERSION):
             raise SecretError(
-                f"the secret in {context} is encrypted in the form {_short(version)}, which this version cannot read",
+                f"the secret in {context} is encrypted in the form {version[:20]!r}, which this version cannot read",
                 hint="upgrade alchemy-iac",
             )
         salt, iv, ciphertext, tag = (_bytes(envelope, field, context) for field in _BYTE_FIELDS)
-        for what, part, size in (("salt", salt, SALT_SIZE), ("iv", iv, IV_SIZE), ("tag", tag, TAG_SIZE)):
-            if len(part) != size:
-                raise _damaged(context, f"its {what} has {len(part)} bytes, not {size}")
         if version == "v1":
             opened = _decrypt(self._key(salt, _V1_KDF), iv, ciphertext + tag, None)
             if opened is None:
@@ -365,7 +364,11 @@ def _bytes(envelope: Mapping[str, Any], field: str, context: str) -> bytes:
     text = envelope.get(field)
     if not isinstance(text, str):
         raise _damaged(context, f"it has no {field}" if text is None else f"its {field} is not text")
-    return _decode(text, field, context)
+    raw = _decode(text, field, context)
+    size = _BYTE_FIELDS[field]
+    if size is not None and len(raw) != size:
+        raise _damaged(context, f"its {field} has {len(raw)} bytes, not {size}")
+    return raw
 
 
 def _decode(text: str, field: str, context: str) -> bytes:
@@ -386,11 +389,6 @@ def _associated(context: str) -> bytes:
     if not context:
         raise ValueError("a secret is sealed for a record: its FQN is missing")
     return context.encode()
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def _damaged(context: str, what: str) -> SecretError:
