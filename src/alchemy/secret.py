@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hmac
-from typing import Generic, NoReturn, TypeVar, final
+from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar, final
 
 MASK = "***"
 
@@ -12,10 +13,14 @@ T = TypeVar("T")
 
 @final
 class Secret(Generic[T]):
-    """Hold a value that must not be seen: `repr`, `str`, formats, JSON and pickles show `***`.
+    """Hold a value that must not be seen: `repr`, `str` and formats show `***`, and so do tracebacks with locals.
+
+    JSON encoders and pickles refuse it with a `TypeError` that shows `***`; an encoder's fallback of `str` writes
+    `***`. A pickle that held the mask instead would come back as a secret whose value is `***`, and be deployed.
 
     The value is encrypted in state with the application's password, and comes back as a `Secret`.
-    Two secrets are equal when their values are; the comparison of texts takes constant time.
+    Two secrets are equal when their values are; the comparison of texts takes constant time. A secret of an empty
+    text is false. A copy is as secret as the original; a deep copy shares nothing with it.
 
     Args:
         value: a string, or anything that state can hold.
@@ -43,13 +48,18 @@ class Secret(Generic[T]):
     def __format__(self, spec: str) -> str:
         return format(MASK, spec)
 
+    # No values among the locals of the methods below: what fails in them may be printed with its locals.
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        mine, theirs = self._value, other._value
-        if isinstance(mine, str) and isinstance(theirs, str):
-            return hmac.compare_digest(mine.encode(), theirs.encode())
-        return type(mine) is type(theirs) and bool(mine == theirs)
+        if isinstance(self._value, str) and isinstance(other._value, str):
+            return hmac.compare_digest(
+                self._value.encode("utf-8", "surrogatepass"), other._value.encode("utf-8", "surrogatepass")
+            )
+        if isinstance(self._value, bytes) and isinstance(other._value, bytes):
+            return hmac.compare_digest(self._value, other._value)
+        return type(self._value) is type(other._value) and bool(self._value == other._value)
 
     def __hash__(self) -> int:
         return hash((Secret, self._value))
@@ -57,5 +67,17 @@ class Secret(Generic[T]):
     def __bool__(self) -> bool:
         return bool(self._value)
 
+    def __copy__(self) -> Secret[T]:
+        return Secret(self._value, name=self.name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Secret[T]:
+        return Secret(copy.deepcopy(self._value, memo), name=self.name)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"a secret ({MASK}) cannot be pickled; pass it as an input, or reveal it where it is used")
+
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret cannot be pickled; pass it as an input, or reveal it where it is used")
+        self.__reduce_ex__(0)
+
+    def __getstate__(self) -> NoReturn:
+        self.__reduce_ex__(0)
