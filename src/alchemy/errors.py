@@ -8,6 +8,8 @@ AlchemyError                     everything below; `message` and `hint`, the nex
 ├── ResourceFailed               an operation on one resource failed; `fqn`, and the cause
 │   └── NotStarted               it was never begun, because something else had failed first
 ├── ProviderError                what a provider's API answered; `code`, `retryable`, `ambiguous`
+│   ├── AlreadyExists            an object of that name is there; nothing was created
+│   └── Gone                     the object is not there any more
 ├── StateError                   a record cannot be used; nothing was overwritten
 │   ├── StateDamaged             a file does not hold what was written; `path`
 │   ├── StateTooNew              written by a newer version of this package
@@ -101,6 +103,14 @@ class ProviderError(AlchemyError):
         self.retryable = retryable
         self.ambiguous = ambiguous
         self.retry_after = retry_after
+
+
+class AlreadyExists(ProviderError):
+    """The provider refused to create: an object of that name is there. Adopt it, or choose another name."""
+
+
+class Gone(ProviderError):
+    """The provider knows of no such object (any more). The engine creates it anew where the program wants it."""
 
 
 class StateError(AlchemyError):

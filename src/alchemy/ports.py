@@ -157,8 +157,10 @@ class StateStore(Protocol):
         """Read every record of a scope and everything below it, by FQN; the scope's own included."""
         ...
 
-    def set(self, lease: Lease, *records: Record) -> Awaitable[None]:
-        """Write records in one commit. They are encoded at the call; later changes to them do not count.
+    def set(self, lease: Lease, *records: Record, drop: Sequence[str] = ()) -> Awaitable[None]:
+        """Write records, and drop the FQNs of `drop`, in one commit: all of it or nothing (a rename is both).
+
+        They are encoded at the call; later changes to them do not count.
 
         Raises (when awaited):
             LeaseLost: somebody newer holds the unit; nothing of it was written.

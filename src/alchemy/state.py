@@ -68,6 +68,9 @@ class Generation(msgspec.Struct, kw_only=True):
     output: JsonObject = {}
     data: JsonObject = {}
     absent: bool = False
+    seq: int = 0
+    seen: int | None = None
+    deps: list[str] = []
 
 
 class Record(msgspec.Struct, kw_only=True):

@@ -1,0 +1,386 @@
+"""Options: what there is, where each may be given, and which source wins.
+
+Strongest first: code (an explicit `None` is not a value), command line, environment, `[tool.alchemy]` in
+`pyproject.toml`, default. `OPTIONS` is the one table; the documentation and the command line are made from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from alchemy.errors import ConfigurationError
+from alchemy.events import Listener
+from alchemy.names import default_stage
+
+if TYPE_CHECKING:
+    from alchemy.ports import StateStore
+
+Phase = Literal["up", "destroy", "read"]
+Strategy = Literal["sequential", "parallel", "batched"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One row of the table.
+
+    Attributes:
+        name: in code, and in `[tool.alchemy]`.
+        default: what holds when nobody says anything; a function is called.
+        parse: turns text of the environment into the value.
+        env: the environment variable, if there is one; `env_note` says when its unit differs.
+        nested: whether `alchemy.run(...)` may override it for its scope.
+    """
+
+    name: str
+    help: str
+    parse: Callable[[str], Any]
+    default: Any = None
+    env: str | None = None
+    env_note: str = ""
+    nested: bool = False
+
+
+def _flag(text: str) -> bool:
+    word = text.strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError("expected true or false")
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            near = difflib.get_close_matches(text, words, 1)
+            raise ValueError(f"expected one of {', '.join(words)}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        return text
+
+    return parse
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("expected a number of at least 1")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError("expected a number of at least 0")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError("expected a number of seconds of at least 0")
+    return number
+
+
+def _milliseconds(text: str) -> float:
+    return _seconds(text) / 1000
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        name="stage",
+        help="The environment to work on: one isolated copy of the application.",
+        parse=str,
+        default=default_stage,
+        env="ALCHEMY_STAGE",
+    ),
+    Option(
+        name="phase",
+        help="What a run does: `up` makes things so, `destroy` takes them away, `read` gives what state holds.",
+        parse=_choice(*get_args(Phase)),
+        default="up",
+    ),
+    Option(
+        name="password",
+        help="What secrets in state are encrypted with.",
+        parse=str,
+        env="ALCHEMY_PASSWORD",
+        nested=True,
+    ),
+    Option(
+        name="state_store",
+        help="Where state is kept: a store, or its URL. Default: the files of `state_dir`.",
+        parse=str,
+        env="ALCHEMY_STATE_STORE",
+        nested=True,
+    ),
+    Option(
+        name="state_dir",
+        help="The folder of the file store.",
+        parse=str,
+        default=".alchemy",
+        env="ALCHEMY_STATE_DIR",
+    ),
+    Option(
+        name="enable_locking",
+        help="Hold a lease on the stage, so that two runs cannot interleave.",
+        parse=_flag,
+        default=True,
+    ),
+    Option(
+        name="lock_timeout",
+        help="Seconds to wait for somebody else's lease.",
+        parse=_seconds,
+        default=30.0,
+        env="ALCHEMY_LOCK_TIMEOUT",
+        env_note="in milliseconds",
+    ),
+    Option(
+        name="destroy_strategy",
+        help="How to destroy: `sequential` one by one in reverse, `parallel` all that the order of dependencies "
+        "allows, `batched` the same, `batch_size` at a time.",
+        parse=_choice(*get_args(Strategy)),
+        default="sequential",
+        env="ALCHEMY_DESTROY_STRATEGY",
+        nested=True,
+    ),
+    Option(
+        name="batch_size",
+        help="How many to destroy at a time with the strategy `batched`.",
+        parse=_positive,
+        default=10,
+        nested=True,
+    ),
+    Option(
+        name="max_retries",
+        help="How often a call that failed in a way that may pass is tried again.",
+        parse=_count,
+        default=3,
+        env="ALCHEMY_MAX_RETRIES",
+        nested=True,
+    ),
+    Option(
+        name="retry_delay",
+        help="Seconds before the first retry; doubled for each further one, with jitter.",
+        parse=_seconds,
+        default=1.0,
+        nested=True,
+    ),
+    Option(
+        name="timeout",
+        help="Seconds that one provider call may take; none: as long as it needs.",
+        parse=_seconds,
+        nested=True,
+    ),
+    Option(
+        name="continue_on_error",
+        help="Go on destroying what does not depend on something that could not be destroyed.",
+        parse=_flag,
+        default=True,
+        nested=True,
+    ),
+    Option(
+        name="parallelism",
+        help="How many provider calls may run at once in the whole run.",
+        parse=_positive,
+        default=32,
+        env="ALCHEMY_PARALLELISM",
+    ),
+    Option(
+        name="adopt",
+        help="Take over objects that exist already under a name the program chose.",
+        parse=_flag,
+        default=False,
+        nested=True,
+    ),
+    Option(
+        name="force",
+        help="Update every resource, also those whose inputs are unchanged.",
+        parse=_flag,
+        default=False,
+    ),
+    Option(
+        name="quiet",
+        help="Show nothing but failures.",
+        parse=_flag,
+        default=False,
+        nested=True,
+    ),
+    Option(
+        name="verbose",
+        help="Show what providers say, and unchanged resources.",
+        parse=_flag,
+        default=False,
+    ),
+    Option(
+        name="local",
+        help="Deploy to the Cloudflare on this machine: no account is needed.",
+        parse=_flag,
+        default=False,
+        env="ALCHEMY_LOCAL",
+    ),
+)
+
+BY_NAME = {option.name: option for option in OPTIONS}
+NESTED = frozenset(option.name for option in OPTIONS if option.nested)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The options of a scope, resolved. The table `OPTIONS` says what each means, and its unit."""
+
+    stage: str
+    phase: Phase = "up"
+    password: str | None = field(default=None, repr=False)
+    state_store: StateStore | str | None = None
+    state_dir: str = ".alchemy"
+    enable_locking: bool = True
+    lock_timeout: float = 30.0
+    destroy_strategy: Strategy = "sequential"
+    batch_size: int = 10
+    max_retries: int = 3
+    retry_delay: float = 1.0
+    timeout: float | None = None
+    continue_on_error: bool = True
+    parallelism: int = 32
+    adopt: bool = False
+    force: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    local: bool = False
+
+    def nested(self, options: Mapping[str, Any]) -> Settings:
+        """Give the settings of a nested scope: these, with `options` on top.
+
+        Raises:
+            ConfigurationError: an option that does not exist, or that a nested scope cannot change.
+        """
+        given = given_options(options)
+        for name in given:
+            if name not in NESTED:
+                raise ConfigurationError(
+                    f"a nested scope cannot change {name!r}", hint=f"it can change {', '.join(sorted(NESTED))}"
+                )
+        return replace(self, **given) if given else self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What the command line hands to the program it runs.
+
+    Attributes:
+        options: given on the command line; stronger than the environment, weaker than code.
+        listeners: hear every event of every application the program opens.
+        operation: what holds the lease, for others to read: `deploy`, `destroy`, …
+        root: the project's folder; relative paths and `pyproject.toml` are looked up there.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    listeners: tuple[Listener, ...] = ()
+    operation: str = "deploy"
+    root: Path = field(default_factory=Path.cwd)
+
+
+launch: ContextVar[Launch | None] = ContextVar("alchemy_launch", default=None)
+
+
+def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the names and values of options given in code, and leave out the `None`s.
+
+    Raises:
+        ConfigurationError: no such option, or a value of another type.
+    """
+    given: dict[str, Any] = {}
+    for name, value in options.items():
+        option = BY_NAME.get(name)
+        if option is None:
+            near = difflib.get_close_matches(name, BY_NAME, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"options are {', '.join(BY_NAME)}"
+            raise ConfigurationError(f"there is no option {name!r}", hint=hint)
+        if value is not None:
+            given[name] = _checked(option, value, f"the option {name!r}")
+    return given
+
+
+def resolve(options: Mapping[str, Any]) -> Settings:
+    """Put an application's settings together from all sources, strongest first.
+
+    Args:
+        options: given in code.
+
+    Raises:
+        ConfigurationError: a source holds something that is not an option, or not a value of it.
+    """
+    current = launch.get() or Launch()
+    sources: list[Mapping[str, Any]] = [
+        given_options(options),
+        given_options(current.options),
+        _environment(),
+        project_options(current.root),
+    ]
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        for source in sources:
+            if option.name in source:
+                values[option.name] = source[option.name]
+                break
+        else:
+            values[option.name] = option.default() if callable(option.default) else option.default
+    return Settings(**values)
+
+
+def project_options(root: Path) -> dict[str, Any]:
+    """Read `[tool.alchemy]` of the project's `pyproject.toml`; the key `app` is not an option and left out."""
+    table = dict(project_table(root))
+    table.pop("app", None)
+    return given_options(table)
+
+
+def project_table(root: Path) -> Mapping[str, Any]:
+    """Give `[tool.alchemy]` as it stands; empty when there is no such file or table."""
+    path = root / "pyproject.toml"
+    if not path.exists():
+        return {}
+    import tomllib
+
+    try:
+        tool = tomllib.loads(path.read_text()).get("tool", {})
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path.name} cannot be read: {error}", hint="mend the file") from error
+    table = tool.get("alchemy", {}) if isinstance(tool, dict) else {}
+    if not isinstance(table, dict):
+        raise ConfigurationError("[tool.alchemy] in pyproject.toml must be a table")
+    return table
+
+
+def _environment() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for option in OPTIONS:
+        text = os.environ.get(option.env) if option.env else None
+        if text:
+            parse = _milliseconds if option.env_note == "in milliseconds" else option.parse
+            found[option.name] = _parsed(parse, text, f"the environment variable {option.env}")
+    return found
+
+
+def _parsed(parse: Callable[[str], Any], text: str, what: str) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{what} is {text!r}: {error}") from error
+
+
+def _checked(option: Option, value: Any, what: str) -> Any:
+    if option.name in ("password", "state_store", "stage", "state_dir"):
+        if option.name == "state_store" or isinstance(value, str):
+            return value
+        if option.name == "state_dir" and isinstance(value, os.PathLike):
+            return os.fspath(value)
+        raise ConfigurationError(f"{what} must be text, not {type(value).__name__}")
+    if isinstance(value, bool) != (option.parse is _flag):
+        raise ConfigurationError(f"{what} cannot be {value!r}")
+    return value if isinstance(value, bool) else _parsed(option.parse, str(value), what)

@@ -1,0 +1,571 @@
+"""Scopes: they group what is declared, own its lifetime, and are left only when all that was started in them ended."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast
+
+from alchemy.config import Settings, Strategy
+from alchemy.errors import AlchemyError, DeclarationError, NotStarted, ResourceFailed
+from alchemy.names import Naming, check_id, join
+from alchemy.nursery import Latch, Nursery
+
+if TYPE_CHECKING:
+    from alchemy.resource import Declared
+
+Kind = Literal["app", "stage", "nested", "resource", "test"]
+T = TypeVar("T")
+
+_current: ContextVar[Scope | None] = ContextVar("alchemy_scope", default=None)
+
+
+class Runner(Protocol):
+    """What a scope needs from the engine."""
+
+    def declare(self, declared: Declared) -> None:
+        """Start a resource."""
+        ...
+
+    def observe(self, declared: Declared) -> None:
+        """Take note that the program's `await` on a resource returned."""
+        ...
+
+    def enter(self, scope: Scope) -> None:
+        """Take note that a nested scope was declared; raises when its name is taken in state by a resource."""
+        ...
+
+    def session_of(self, scope: Scope) -> Any:
+        """Give what the engine keeps of the store that a scope's records are in."""
+        ...
+
+    async def open(self, scope: Scope) -> None:
+        """Make a nested scope's own store ready, when it has one."""
+        ...
+
+    def leave(self, scope: Scope) -> None:
+        """Take note that everything in a nested scope has ended."""
+        ...
+
+    async def finalize(self, scope: Scope, options: Finalize) -> list[str]:
+        """Destroy what left the program; give the FQNs in order."""
+        ...
+
+    async def data(self, scope: Scope) -> Mapping[str, Any]:
+        """Give a scope's persisted data."""
+        ...
+
+    async def set_data(self, scope: Scope, key: str, value: Any) -> None:
+        """Persist one value of a scope, durable when it returns."""
+        ...
+
+    async def delete_data(self, scope: Scope, key: str) -> None:
+        """Forget one value of a scope."""
+        ...
+
+    def physical_name(self, fqn: str, kind: str, naming: Naming) -> str:
+        """Compute a name that is the same in every run, and in no other copy of the application."""
+        ...
+
+    def stop(self) -> None:
+        """Start nothing new from now on."""
+        ...
+
+
+class Finalize:
+    """How to finalize, with what was not said taken from the scope's settings."""
+
+    __slots__ = (
+        "batch_size",
+        "continue_on_error",
+        "dry_run",
+        "everything",
+        "max_retries",
+        "retry_delay",
+        "strategy",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        strategy: Strategy | None = None,
+        max_retries: int | None = None,
+        retry_delay: float | None = None,
+        batch_size: int | None = None,
+        timeout: float | None = None,
+        dry_run: bool = False,
+        continue_on_error: bool | None = None,
+        everything: bool = False,
+    ) -> None:
+        checked = settings.nested(
+            {
+                "destroy_strategy": strategy,
+                "max_retries": max_retries,
+                "retry_delay": retry_delay,
+                "batch_size": batch_size,
+                "timeout": timeout,
+                "continue_on_error": continue_on_error,
+            }
+        )
+        self.strategy: Strategy = checked.destroy_strategy
+        self.max_retries = checked.max_retries
+        self.retry_delay = checked.retry_delay
+        self.batch_size = checked.batch_size
+        self.timeout = checked.timeout
+        self.continue_on_error = checked.continue_on_error
+        self.dry_run = dry_run
+        self.everything = everything
+
+
+class _Current:
+    """`Scope.current`: the nearest open scope of the running task."""
+
+    def __get__(self, instance: object, owner: type[Scope]) -> Scope:
+        return current_scope()
+
+
+def current_scope() -> Scope:
+    """Give the nearest open scope.
+
+    Raises:
+        DeclarationError: there is none, or all are finalized.
+    """
+    scope = _current.get()
+    last = scope
+    while scope is not None and scope.closed:
+        scope = scope.parent
+    if scope is not None and scope.kind != "app":
+        return scope
+    if last is not None:
+        raise DeclarationError(
+            f"the scope {last.chain} is finalized already",
+            hint="declare everything inside `async with alchemy(...)`, or before `await app.finalize()`",
+        )
+    raise DeclarationError("not inside a scope", hint='open one first: `async with alchemy("my-app") as app:`')
+
+
+def set_current(scope: Scope | None) -> None:
+    """Make `scope` the one that declarations of this task, and of tasks it starts, go to."""
+    _current.set(scope)
+
+
+def get_current() -> Scope | None:
+    """Give the scope last made current in this task, open or not."""
+    return _current.get()
+
+
+class Scope:
+    """A group of resources with one lifetime. Made by `alchemy(...)`, `alchemy.run(...)` and `alchemy.test(...)`.
+
+    Attributes:
+        kind: `app`, `stage`, `nested`, `resource` or `test`.
+        name: its own name; `chain` is the path of names, such as `notes/prod/database`.
+        parent: the scope that holds it; an application has none.
+        settings: its options, resolved.
+    """
+
+    current = _Current()
+
+    def __init__(
+        self,
+        *,
+        kind: Kind,
+        name: str,
+        parent: Scope | None,
+        settings: Settings,
+        runner: Runner,
+        chain: str | None = None,
+    ) -> None:
+        self.kind: Kind = kind
+        self.name = name
+        self.parent = parent
+        self.settings = settings
+        self.runner = runner
+        self.chain: str = chain if chain is not None else (join(parent.chain, name) if parent else name)
+        self.closed = False
+        self.closing = False
+        self.resources: dict[str, Declared] = {}
+        self.scopes: dict[str, Nested[Any] | Scope] = {}
+        self.kept: set[str] = set()
+        self.failures: list[Declared | Nested[Any]] = []
+        self.nursery = Nursery(runner.stop)
+        self.exports: dict[str, Any] = {}
+        self.newest = 0
+        """The largest `seq` declared in it or below."""
+        self.session: Any = runner.session_of(parent) if parent else None
+        self._deferred: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} scope {self.chain}>"
+
+    @property
+    def fqn(self) -> str:
+        """Give the chain: a scope's full name."""
+        return self.chain
+
+    @property
+    def stage(self) -> str:
+        """Give the stage this scope belongs to."""
+        return self.settings.stage
+
+    @property
+    def app(self) -> str:
+        """Give the application's name."""
+        return self.chain.partition("/")[0]
+
+    @property
+    def root(self) -> Scope:
+        """Give the stage or test scope that holds it."""
+        scope = self
+        while scope.parent is not None and scope.parent.kind != "app":
+            scope = scope.parent
+        return scope
+
+    # What is in it
+
+    def register_resource(self, id: str) -> None:
+        """Count `id` as part of this run, so that it is not destroyed as an orphan, without declaring it."""
+        self.kept.add(check_id(id, what="resource id"))
+
+    def has_resource(self, id: str) -> bool:
+        """Say whether `id` was declared or registered in this scope in this run."""
+        return id in self.resources or id in self.kept
+
+    def claim(self, id: str, what: str) -> None:
+        """Check that nothing in this scope is called `id` yet.
+
+        Raises:
+            DeclarationError: something is; or the scope is closed, or belongs to another event loop.
+        """
+        self.check_open(f"{what} {id!r}")
+        if id in self.resources:
+            held = self.resources[id].kind
+            raise DeclarationError(
+                f"{what} {id!r} is declared twice in {self.chain}: first as {held}",
+                hint="give one of them another id",
+            )
+        if id in self.scopes:
+            raise DeclarationError(
+                f"{what} {id!r} cannot be declared in {self.chain}: a nested scope has that name",
+                hint="rename one of them",
+            )
+
+    def check_open(self, what: str) -> None:
+        """Raise `DeclarationError` when nothing can be declared here (any more)."""
+        if self.closed:
+            raise DeclarationError(f"{what} cannot be declared: the scope {self.chain} is finalized already")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is not self.nursery.loop:
+            raise DeclarationError(
+                f"{what} cannot be declared: the scope {self.chain} belongs to another thread or event loop",
+                hint="declare it in the coroutine that opened the scope, or in tasks of the same loop",
+            )
+
+    def physical_name(self, id: str, *, naming: Naming | None = None, kind: str = "") -> str:
+        """Compute a name for something called `id` in this scope: stable, and unlike any other copy's.
+
+        Args:
+            id: what it is called here.
+            naming: the rules of whoever holds it; by default 63 of `a-z0-9-`.
+            kind: tells apart things of different kinds under one id.
+        """
+        return self.runner.physical_name(join(self.chain, check_id(id, what="resource id")), kind, naming or Naming())
+
+    # Persisted data
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """Read a value that `set` persisted in this scope, in this run or an earlier one."""
+        return (await self.runner.data(self)).get(key, default)
+
+    async def set(self, key: str, value: Any) -> None:
+        """Persist a value under `key` in this scope's record; durable when it returns. Secrets are encrypted."""
+        await self.runner.set_data(self, key, value)
+
+    async def delete(self, key: str) -> None:
+        """Forget the value under `key`; it need not exist."""
+        await self.runner.delete_data(self, key)
+
+    def export(self, **values: Any) -> None:
+        """Give values to whoever runs the program: shown at the end, and in the event `run.finished`."""
+        self.root.exports.update(values)
+
+    def defer(self, fn: Callable[[], T | Awaitable[T]]) -> Awaitable[T]:
+        """Call `fn` when this scope is left, after everything in it succeeded and before orphans are destroyed.
+
+        Gives an awaitable of its result. It never runs when the scope failed.
+        """
+        self.check_open("a deferred function")
+        future: asyncio.Future[T] = self.nursery.loop.create_future()
+        future.add_done_callback(_mark_retrieved)
+        self._deferred.append((fn, future))
+        return future
+
+    async def finalize(
+        self,
+        *,
+        strategy: Strategy | None = None,
+        max_retries: int | None = None,
+        retry_delay: float | None = None,
+        batch_size: int | None = None,
+        timeout: float | None = None,
+        dry_run: bool = False,
+        continue_on_error: bool | None = None,
+    ) -> list[str]:
+        """Wait for what was started here, and destroy what is in state but not in the program any more.
+
+        Args:
+            strategy: `sequential`, `parallel` or `batched`; dependents go first in each.
+            max_retries: of a delete that failed in a way that may pass.
+            retry_delay: seconds before the first retry; doubled each time, with jitter.
+            batch_size: for `batched`.
+            timeout: seconds for one delete.
+            dry_run: only say what would go, in order; the scope stays open.
+            continue_on_error: after a failed delete, go on with what does not depend on it.
+
+        Returns:
+            The FQNs of what was (or would be) destroyed, in order.
+
+        Raises:
+            ExceptionGroup: everything that failed, each once; nothing was destroyed then, or what could not be
+                is still in state.
+        """
+        options = Finalize(
+            self.settings,
+            strategy=strategy,
+            max_retries=max_retries,
+            retry_delay=retry_delay,
+            batch_size=batch_size,
+            timeout=timeout,
+            dry_run=dry_run,
+            continue_on_error=continue_on_error,
+        )
+        if dry_run:
+            return await self.runner.finalize(self, options)
+        if self.closed:
+            return []
+        await self.settle(None)
+        return await self.end(options)
+
+    async def end(self, options: Finalize) -> list[str]:
+        """Finish a scope that has settled without failure. The stage's own form does more."""
+        destroyed = await self.runner.finalize(self, options)
+        self.closed = True
+        return destroyed
+
+    # Leaving
+
+    async def settle(self, error: BaseException | None) -> None:
+        """Wait for everything started here, run what was deferred, and raise what failed, each once.
+
+        Args:
+            error: what the body raised, if it did; from then on nothing new starts.
+
+        Raises:
+            ExceptionGroup: failures of resources, with the body's own error among them.
+        """
+        self.closing = self.closing or error is not None
+        if error is None:
+            error = self._never_entered()
+        await self.nursery.join()
+        if error is None and not self.failures:
+            error = await self._run_deferred()
+            await self.nursery.join()
+        self.closing = True
+        self._raise(error)
+
+    def _raise(self, error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        failed = [item.error for item in self.failures if not item.delivered and item.error is not None]
+        for item in self.failures:
+            item.delivered = True
+        signals = [item for item in failed if not isinstance(item, Exception)]
+        if signals:
+            raise signals[0]
+        if error is not None and not failed and not isinstance(error, ResourceFailed):
+            raise error
+        errors: list[Exception] = []
+        for found in ([] if error is None else [error]) + cast("list[Exception]", failed):
+            errors += [one for one in _flat(found) if not any(one is seen for seen in errors)]
+        real = [one for one in errors if not isinstance(one, NotStarted)] or errors[:1]
+        if not real:
+            return
+        if len(real) == 1 and not isinstance(real[0], ResourceFailed):
+            raise real[0]
+        raise ExceptionGroup(f"{self.chain}: {_counted(len(real), 'failure')}", real)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether anything in this scope or below it failed, caught by the program or not."""
+        inner = [scope for scope in self.scopes.values() if isinstance(scope, Scope)]
+        held = [d.inner for d in self.resources.values() if d.inner is not None]
+        return bool(self.failures) or any(scope.has_failed for scope in (*inner, *held))
+
+    def _never_entered(self) -> DeclarationError | None:
+        for name, scope in self.scopes.items():
+            if isinstance(scope, Nested):
+                return DeclarationError(
+                    f"alchemy.run({name!r}) in {self.chain} was never entered",
+                    hint="write `async with alchemy.run(...)`, or pass it a function",
+                )
+        return None
+
+    async def _run_deferred(self) -> Exception | None:
+        while self._deferred:
+            fn, future = self._deferred.pop(0)
+            try:
+                result = fn()
+                value = await result if inspect.isawaitable(result) else result
+            except Exception as error:
+                if not future.done():
+                    future.set_exception(error)
+                return error
+            if not future.done():
+                future.set_result(value)
+        return None
+
+
+def _mark_retrieved(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _flat(error: Exception) -> list[Exception]:
+    """Give the leaves of an exception group, or the exception itself."""
+    if isinstance(error, ExceptionGroup):
+        return [leaf for inner in cast("Sequence[Exception]", error.exceptions) for leaf in _flat(inner)]
+    return [error]
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+class Nested(Generic[T]):
+    """What `alchemy.run(...)` gives: a nested scope to enter with `async with`, or a function's result to await.
+
+    Until it is entered it stands in its parent for the scope; entering replaces it.
+    """
+
+    def __init__(
+        self,
+        parent: Scope,
+        name: str,
+        fn: Callable[..., Awaitable[T] | T] | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        check_id(name, what="scope name")
+        if name in parent.scopes:
+            raise DeclarationError(
+                f"the scope {name!r} is opened twice in {parent.chain}", hint="give one of them another name"
+            )
+        parent.claim(name, "the scope")
+        self.parent = parent
+        self.name = name
+        self.error: BaseException | None = None
+        self.delivered = False
+        self._settings = parent.settings.nested(options)
+        self._fn = fn
+        self._latch = Latch()
+        self._result: T | None = None
+        self._scope: Scope | None = None
+        self._before: Scope | None = None
+        parent.scopes[name] = self
+        if fn is not None:
+            scope = self._open()
+            parent.nursery.start(self._run(scope, fn))
+
+    def _open(self) -> Scope:
+        scope = Scope(
+            kind="nested", name=self.name, parent=self.parent, settings=self._settings, runner=self.parent.runner
+        )
+        self.parent.runner.enter(scope)
+        self.parent.scopes[self.name] = scope
+        self._scope = scope
+        return scope
+
+    async def _run(self, scope: Scope, fn: Callable[..., Awaitable[T] | T]) -> None:
+        set_current(scope)
+        try:
+            await scope.runner.open(scope)
+            try:
+                outcome = fn(scope) if _takes_argument(fn) else fn()
+                self._result = await outcome if inspect.isawaitable(outcome) else outcome
+            except BaseException as error:
+                await scope.settle(error)
+                raise
+            await self._leave(scope)
+        except BaseException as error:
+            scope.closed = True
+            self.error = error
+            self.parent.failures.append(self)
+        finally:
+            self._latch.set()
+
+    async def _leave(self, scope: Scope) -> None:
+        await scope.settle(None)
+        scope.closed = True
+        scope.runner.leave(scope)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if self._fn is None:
+            raise DeclarationError(
+                f"alchemy.run({self.name!r}) without a function cannot be awaited",
+                hint="write `async with alchemy.run(...)`, or pass it a function",
+            )
+        yield from self._latch.wait().__await__()
+        if self.error is not None:
+            self.delivered = True
+            raise self.error
+        if self._scope is not None:
+            self._scope.runner.leave(self._scope)
+        return cast("T", self._result)
+
+    async def __aenter__(self) -> Scope:
+        if self._fn is not None or self._scope is not None:
+            raise DeclarationError(
+                f"alchemy.run({self.name!r}) is running already", hint="await it, or leave out the function"
+            )
+        scope = self._open()
+        await scope.runner.open(scope)
+        self._before = get_current()
+        set_current(scope)
+        return scope
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        scope = self._scope
+        assert scope is not None
+        try:
+            if error is None:
+                await self._leave(scope)
+            else:
+                await self._fail(scope, error)
+        finally:
+            scope.closed = True
+            set_current(self._before)
+
+    async def _fail(self, scope: Scope, error: BaseException) -> None:
+        try:
+            await scope.settle(error)
+        except BaseException as raised:
+            if raised is not error:
+                raise raised from None if isinstance(raised, AlchemyError) else error
+            return
+
+
+def _takes_argument(fn: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in parameters)
