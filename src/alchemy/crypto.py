@@ -108,9 +108,6 @@ class Cipher:
         self._keys: dict[tuple[bytes, _Kdf], Future[Key]] = {}
         self._lock = threading.Lock()
 
-    def __repr__(self) -> str:
-        return f"Cipher(n={self._kdf.n}, salt={_encode(self._salt)})"
-
     @property
     def salt(self) -> bytes:
         """The salt of everything that this sealed or will seal."""
