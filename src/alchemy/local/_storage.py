@@ -1,0 +1,65 @@
+"""Where workerd's simulators keep what they store, so that a deleted resource's data can be deleted with it.
+
+```
+storage/d1/miniflare-D1DatabaseObject/<object id>.sqlite     also kv and r2
+storage/kv/<namespace id>/blobs/…                            values; the same for r2 with the bucket's id
+```
+
+The object id is workerd's: HMAC-SHA256 of the name under SHA-256 of the unique key, cut to 16 bytes, and then 16
+bytes of the HMAC of these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from alchemy.local.runtime.wiring import unique_key
+
+KINDS = ("d1", "kv", "r2")
+
+
+def prepare(storage: Path) -> None:
+    """Make the folders that workerd expects to find."""
+    for kind in KINDS:
+        (storage / kind).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def object_id(kind: str, name: str) -> str:
+    """Return the name of the storage file of one database, namespace or bucket, without its ending."""
+    key = hashlib.sha256(unique_key(kind).encode()).digest()
+    base = hmac.digest(key, name.encode(), "sha256")[:16]
+    return (base + hmac.digest(key, base, "sha256")[:16]).hex()
+
+
+def delete(storage: Path, kind: str, name: str) -> None:
+    """Delete the data of one resource; that nothing is there is success. Blocks.
+
+    A Worker that still has it open keeps what it has open until the next reload, and nothing reaches the disk again.
+    """
+    _delete_object(storage / kind / unique_key(kind), object_id(kind, name))
+    shutil.rmtree(storage / kind / name, ignore_errors=True)
+
+
+def sweep(storage: Path, kind: str, names: Iterable[str]) -> None:
+    """Delete the data of everything but `names`: what a process that was killed did not come to. Blocks.
+
+    workerd must not be running.
+    """
+    kept = set(names)
+    objects = {object_id(kind, name) for name in kept}
+    folder = storage / kind / unique_key(kind)
+    for file in folder.glob("*.sqlite"):
+        if file.stem not in objects and file.stem != "metadata":
+            _delete_object(folder, file.stem)
+    for values in (storage / kind).iterdir():
+        if values.name not in kept and values != folder:
+            shutil.rmtree(values, ignore_errors=True)
+
+
+def _delete_object(folder: Path, stem: str) -> None:
+    for ending in (".sqlite", ".sqlite-wal", ".sqlite-shm"):
+        (folder / f"{stem}{ending}").unlink(missing_ok=True)

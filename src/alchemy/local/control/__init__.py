@@ -1,0 +1,1 @@
+"""The control plane: the part of Cloudflare's REST API that is served on this machine."""

@@ -1,0 +1,1 @@
+"""The data plane: workerd, configured from Python, with miniflare's simulator workers beside the user's."""
