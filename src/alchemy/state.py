@@ -182,12 +182,13 @@ def from_json(data: JsonObject, *, where: str) -> Record:
             f"{where} was written in form {version}; this version reads up to {VERSION}",
             hint="upgrade alchemy-iac",
         )
+    unknown = {key: value for key, value in data.items() if key not in KNOWN}
+    known = {key: value for key, value in data.items() if key in KNOWN} if unknown else data
     try:
-        record = msgspec.convert(data, Record)
+        record = msgspec.convert(known, Record)
     except msgspec.ValidationError as error:
         raise StateDamaged(f"{where} is not a record: {error}", path=where, hint="restore it from a backup") from error
-    if not data.keys() <= KNOWN:
-        record.extra = {key: value for key, value in data.items() if key not in KNOWN}
+    record.extra = unknown
     return record
 
 
@@ -203,8 +204,12 @@ def decode(raw: bytes, *, where: str) -> Record:
 
 def seal(body: Mapping[str, Json]) -> bytes:
     """Give an object as the indented JSON of a file, with a checksum of its own text as the last key."""
-    text = msgspec.json.format(_encoder.encode(body), indent=2)
-    head = text[:-2]
+    return seal_encoded(_encoder.encode(body))
+
+
+def seal_encoded(raw: bytes) -> bytes:
+    """Do as `seal` for an object that is compact JSON already, as `encode` gives it."""
+    head = msgspec.json.format(raw, indent=2)[:-2]
     return head + _CHECKSUM + _digest(head) + b'"\n}\n'
 
 
@@ -239,7 +244,7 @@ def _digest(head: bytes) -> bytes:
 def _object(raw: bytes, where: str) -> JsonObject:
     try:
         data = _decode(raw)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # msgspec's DecodeError is a ValueError, as is text that is not UTF-8
         raise StateDamaged(f"{where} is not JSON: {error}", path=where, hint="restore it from a backup") from error
     if not isinstance(data, dict):
         raise StateDamaged(f"{where} holds no object", path=where, hint="restore it from a backup")

@@ -1,0 +1,86 @@
+"""Where state is kept: `open_store` gives the store for a URL."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from alchemy.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from alchemy.ports import StateStore
+    from alchemy.stores._filesystem import FileStore
+    from alchemy.stores._memory import MemoryStore
+
+__all__ = ["FileStore", "MemoryStore", "open_store"]
+
+ENTRY_POINTS = "alchemy.stores"
+_HOMES = {"FileStore": "alchemy.stores._filesystem", "MemoryStore": "alchemy.stores._memory"}
+_BUILT_IN = ("file", "memory")
+
+
+def open_store(place: str | Path) -> StateStore:
+    """Give the store for a place; nothing is opened before its `init`.
+
+    Args:
+        place: a path, or a URL: `file:///srv/state/.alchemy`, `file:.alchemy`, `memory:` (gone with the object),
+            or a scheme of an installed package, which names a callable that takes the URL under the entry point
+            group `alchemy.stores`.
+
+    Raises:
+        ConfigurationError: nobody knows the scheme; the message lists those there are.
+    """
+    if isinstance(place, Path):
+        return _file_store(place)
+    scheme, colon, _ = place.partition(":")
+    if not colon or not scheme.replace("+", "").replace("-", "").replace(".", "").isalnum() or "/" in scheme:
+        if not place:
+            raise ConfigurationError("the state store's place is empty", hint="name a folder, such as '.alchemy'")
+        return _file_store(Path(place))
+    if scheme == "file":
+        return _file_store(_path_of(place))
+    if scheme == "memory":
+        from alchemy.stores._memory import MemoryStore
+
+        return MemoryStore()
+    return _third_party(scheme, place)
+
+
+def _file_store(path: Path) -> StateStore:
+    from alchemy.stores._filesystem import FileStore
+
+    return FileStore(path)
+
+
+def _path_of(url: str) -> Path:
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise ConfigurationError(
+            f"{url!r} names another machine", hint="a file URL has three slashes: file:///srv/state/.alchemy"
+        )
+    if not parts.path:
+        raise ConfigurationError(f"{url!r} names no folder", hint="such as file:///srv/state/.alchemy")
+    return Path(unquote(parts.path))
+
+
+def _third_party(scheme: str, url: str) -> StateStore:
+    found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if scheme not in found:
+        known = ", ".join(f"{name}:" for name in sorted({*_BUILT_IN, *found}))
+        raise ConfigurationError(
+            f"no state store for {scheme}:",
+            hint=f"there are {known}; others come with packages (entry point group {ENTRY_POINTS!r})",
+        )
+    make: Any = found[scheme].load()
+    store: StateStore = make(url)
+    return store
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,311 @@
+"""The default store: the `.alchemy` folder. See `_layout` for where things lie and `_folding` for their order."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from alchemy.errors import AlchemyError, LeaseLost, StateError
+from alchemy.names import is_within, unit_of
+from alchemy.ports import Lease, Owner, Snapshot
+from alchemy.state import Application, Record, encode
+from alchemy.stores._commits import Ack, Change, Cleared, Committer, Dropped, Group, Written
+from alchemy.stores._disk import Disk
+from alchemy.stores._folder import Folder
+from alchemy.stores._held import HeldUnit
+from alchemy.stores._layout import check_unit, check_within
+from alchemy.stores._leases import Held, Sighting, UnitLock, locked_error
+from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+_THREADS = 4
+
+
+class FileStore:
+    """State in a folder on this machine, `.alchemy` by default.
+
+    A commit is durable when its group is in the journal and synced. The object belongs to the event loop that
+    uses it first, until `deinit`.
+
+    Args:
+        root: the folder; made by `init`.
+        disk: the calls that change the disk; another one is for tests.
+    """
+
+    def __init__(self, root: str | Path, *, disk: Disk | None = None) -> None:
+        self._folder = Folder(str(Path(root).absolute()), disk or Disk())
+        self._units: dict[str, _Held] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"file://{self._folder.root}"
+
+    async def init(self) -> None:
+        """Make the folder."""
+        await self._run(self._folder.make)
+
+    async def deinit(self) -> None:
+        """Write what is queued and give back what is held."""
+        try:
+            for held in list(self._units.values()):
+                await self.release(held.lock.content.lease())
+        finally:
+            pool, self._pool, self._loop = self._pool, None, None
+            if pool is not None:
+                pool.shutdown(wait=False)
+
+    async def application(self, app: str) -> Application | None:
+        """Read an application's record."""
+        return await self._run(self._folder.application, app)
+
+    async def create_application(self, application: Application) -> Application:
+        """Write an application's record once; give the one that stands."""
+        return await self._run(self._folder.create_application, application)
+
+    async def acquire(self, unit: str, *, owner: Owner, timeout: float, ttl: float = 60.0) -> Lease:
+        """Take a unit; a holder on this host that has died is noticed at once."""
+        check_unit(unit)
+        end = time.monotonic() + timeout
+        pause = _FIRST_PAUSE
+        sighting: Sighting | None = None
+        while True:
+            taken = await self._take(unit, owner, ttl, sighting)
+            if isinstance(taken, UnitLock):
+                break
+            if sighting is None or (sighting.token, sighting.deadline) != (taken.token, taken.deadline):
+                sighting = Sighting(taken.token, taken.deadline, time.monotonic())
+            left = end - time.monotonic()
+            if left <= 0:
+                raise locked_error(unit, taken, self._folder.lock_path(unit))
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        loop = asyncio.get_running_loop()
+        self._units[unit] = _Held(loop, HeldUnit(self._folder.disk, self._folder.unit_folder(unit), taken))
+        return taken.content.lease()
+
+    async def renew(self, lease: Lease) -> Lease:
+        """Move the deadline; a thread does it by itself every quarter of the ttl."""
+        held = self._held(lease)
+        if held is None:
+            raise _not_held(lease)
+        return await self._run(held.lock.renew)
+
+    async def release(self, lease: Lease) -> None:
+        """Write what is queued and give the unit back; raise what went wrong with a write that nobody awaited."""
+        held = self._held(lease)
+        if held is None:
+            return
+        del self._units[lease.unit]
+        try:
+            await held.committer.flush()
+        finally:
+            await self._run(held.close)
+
+    async def locks(self) -> Sequence[Lease]:
+        """List the leases that are held now."""
+        return await self._run(self._folder.locks, socket.gethostname())
+
+    async def break_(self, unit: str) -> None:
+        """Take a unit from its holder."""
+        await self._run(self._folder.break_, unit)
+
+    async def load(self, unit: str, *, lease: Lease | None = None) -> Snapshot:
+        """Read a unit; with its lease, after what is queued."""
+        if lease is None:
+            reading = await self._run(self._folder.read, unit)
+            return Snapshot(records=reading.records, notices=reading.notices)
+        held = self._held(lease)
+        if held is None or lease.unit != unit:
+            raise _not_held(lease)
+        await held.committer.flush()
+        reading = await self._run(held.unit.load)
+        return Snapshot(records=reading.records, notices=reading.notices)
+
+    async def list(self, chain: str) -> Sequence[str]:
+        """List the ids of the resources directly in a scope."""
+        return resources_in(await self.all(chain), chain)
+
+    async def list_scopes(self, chain: str) -> Sequence[str]:
+        """List the chains directly below `chain`."""
+        if not chain:
+            return await self._run(self._folder.apps)
+        if _is_unit(chain):
+            return scopes_in(await self.all(chain), chain)
+        return await self._run(self._below, chain)
+
+    async def count(self, chain: str) -> int:
+        """Count the resources in a scope and below it."""
+        return count_in(await self.all(chain), chain)
+
+    async def get(self, fqn: str) -> Record | None:
+        """Read one record."""
+        return (await self.get_batch([fqn])).get(fqn)
+
+    async def get_batch(self, fqns: Sequence[str]) -> Mapping[str, Record]:
+        """Read several records."""
+        found: dict[str, Record] = {}
+        for unit in dict.fromkeys(unit_of(fqn) for fqn in fqns if _is_unit(fqn)):
+            records = await self.all(unit)
+            found |= {fqn: records[fqn] for fqn in fqns if fqn in records}
+        return found
+
+    async def all(self, chain: str) -> Mapping[str, Record]:
+        """Read every record of a scope and below it."""
+        return await self._run(self._all, chain)
+
+    def set(self, lease: Lease, *records: Record, drop: Sequence[str] = ()) -> Awaitable[None]:
+        """Write records, and drop others, in one commit."""
+        for fqn in drop:
+            check_within(fqn, lease.unit)
+        written: builtins.list[tuple[str, bytes, bool]] = []
+        for record in records:
+            check_within(record.fqn, lease.unit)
+            try:
+                written.append((record.fqn, encode(record), record.is_scope))
+            except TypeError as error:
+                raise StateError(f"{record.fqn} holds something that JSON cannot: {error}") from error
+        return self._add(lease, Written(written, tuple(drop)))
+
+    def delete(self, lease: Lease, *fqns: str) -> Awaitable[None]:
+        """Drop records in one commit."""
+        for fqn in fqns:
+            check_within(fqn, lease.unit)
+        return self._add(lease, Dropped(fqns))
+
+    def clear_scope(self, lease: Lease, chain: str) -> Awaitable[None]:
+        """Drop a scope's records and all below it in one commit."""
+        check_within(chain, lease.unit)
+        return self._add(lease, Cleared(chain))
+
+    async def fold(self, lease: Lease) -> None:
+        """Turn the journal into record files."""
+        held = self._held(lease)
+        if held is None:
+            raise _not_held(lease)
+        await held.committer.flush()
+        await self._run(held.unit.fold)
+
+    async def append_log(self, unit: str, name: str, lines: bytes) -> None:
+        """Add lines to a run's log."""
+        await self._run(self._folder.append_log, unit, name, lines)
+
+    async def logs(self, unit: str) -> Sequence[str]:
+        """List the names of a unit's logs, oldest first."""
+        return await self._run(self._folder.logs, unit)
+
+    async def read_log(self, unit: str, name: str) -> bytes:
+        """Read a log whole."""
+        return await self._run(self._folder.read_log, unit, name)
+
+    def _add(self, lease: Lease, change: Change) -> Ack:
+        self._check_loop()
+        held = self._held(lease)
+        if held is None:
+            group = Group()
+            group.settle(_not_held(lease))
+            return Ack(group, None)
+        return held.committer.add(change)
+
+    def _held(self, lease: Lease) -> _Held | None:
+        held = self._units.get(lease.unit)
+        return held if held is not None and held.lock.content.token == lease.token else None
+
+    def _all(self, chain: str) -> dict[str, Record]:
+        if _is_unit(chain):
+            return all_in(self._folder.read(unit_of(chain)).records, chain)
+        found: dict[str, Record] = {}
+        for app in [chain.partition("/")[0]] if chain else self._folder.apps():
+            for unit in self._folder.units(app):
+                if not chain or is_within(unit, chain):
+                    found |= self._folder.read(unit).records
+        return found
+
+    def _below(self, chain: str) -> Sequence[str]:
+        return [unit for unit in self._folder.units(chain.partition("/")[0]) if is_within(unit, chain)]
+
+    async def _take(self, unit: str, owner: Owner, ttl: float, sighting: Sighting | None) -> UnitLock | Held:
+        attempt = self._submit(self._folder.take, unit, owner, ttl, sighting)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(attempt))
+        except asyncio.CancelledError:
+            attempt.add_done_callback(_give_back)  # it may succeed all the same
+            raise
+
+    async def _run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await asyncio.wrap_future(self._submit(function, *args, **kwargs))
+
+    def _submit(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        self._check_loop()
+        if self._pool is None:
+            # Not the loop's own pool: there, a provider's slow work could keep state from being written.
+            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="alchemy-state")
+        return self._pool.submit(partial(function, *args, **kwargs))
+
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise StateError(
+                f"the state store {self.url} is in use by another event loop",
+                hint="give each event loop a store of its own",
+            )
+
+
+class _Held:
+    """A unit that this store holds, with the threads that write it and renew its lease."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, unit: HeldUnit) -> None:
+        self.unit = unit
+        self.lock = unit.lock
+        self.committer = Committer(loop, unit.commit, f"alchemy-commit {self.lock.content.unit}")
+        self._released = threading.Event()
+        threading.Thread(target=self._renew, name=f"alchemy-lease {self.lock.content.unit}", daemon=True).start()
+
+    def close(self) -> None:
+        """Write what is queued, then let everything go."""
+        self._released.set()
+        self.committer.stop()
+        self.unit.close()
+        self.lock.release()
+
+    def _renew(self) -> None:
+        while not self._released.wait(self.lock.content.ttl / 4):
+            try:
+                self.lock.renew()
+            except LeaseLost:
+                return
+            except (AlchemyError, OSError):
+                continue  # the deadline allows for three more tries
+
+
+def _give_back(attempt: Future[UnitLock | Held]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        taken = attempt.result()
+        if isinstance(taken, UnitLock):
+            taken.release()
+
+
+def _is_unit(chain: str) -> bool:
+    parts = chain.split("/")
+    return len(parts) > (2 if parts[1:2] == ["test"] else 1)
+
+
+def _not_held(lease: Lease) -> LeaseLost:
+    return LeaseLost(
+        f"{lease.unit} is not held under token {lease.token} by this store (any more)",
+        hint="take the unit again",
+    )

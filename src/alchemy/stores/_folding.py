@@ -1,0 +1,219 @@
+"""Folding: the changes of a run's journals go into the record files, and the journals go away.
+
+The order is what keeps every instant safe. First a frame in the journal says what the files will be. Then files
+are written and removed, in any order: until the last step the journal has all of it and is replayed over
+whatever is there. When they are durable, the unit's `state.json` gets a manifest that names the last commit folded:
+from then on the journals no longer count, and they are removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from alchemy.state import VERSION, seal, seal_encoded
+from alchemy.stores._disk import Disk
+from alchemy.stores._layout import BACKUPS, LOGS, RECORD, Places
+from alchemy.stores._reading import Manifest, checksum_of
+
+MANY = 64
+"""With more files than this, one `syncfs` before the renames and one after replace an fsync of each."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a fold has to do.
+
+    Attributes:
+        written: file and content; `True` when there is one to be replaced.
+        removed: files of dropped or moved records.
+        sums: the checksums of all record files afterwards, by FQN.
+    """
+
+    written: list[tuple[str, bytes, bool]]
+    removed: list[str]
+    sums: dict[str, bytes]
+
+
+def plan_fold(
+    folder: str,
+    unit: str,
+    *,
+    changes: Mapping[str, bytes | None],
+    sums: Mapping[str, bytes],
+    was: Mapping[str, bool],
+    now: Mapping[str, bool],
+    strays: Iterable[str],
+) -> Plan:
+    """Work out which files change. Pure.
+
+    Args:
+        changes: by FQN, the encoded record or `None`.
+        sums: of the files that are there.
+        was, now: whether a record is a scope's, in the files and after the changes.
+        strays: files that an interrupted fold has left in places where nothing belongs.
+    """
+    before, after = Places(unit, was), Places(unit, now)
+    left = dict(sums)
+    written: list[tuple[str, bytes, bool]] = []
+    removed: list[str] = []
+    for fqn, raw in changes.items():
+        if fqn == unit:
+            continue
+        old = f"{folder}/{before.folder(fqn)}/{RECORD}" if fqn in sums else None
+        new = f"{folder}/{after.folder(fqn)}/{RECORD}" if raw is not None else None
+        if raw is not None and new is not None:
+            sealed = seal_encoded(raw)
+            checksum = checksum_of(sealed)
+            if old != new or left.get(fqn) != checksum:
+                written.append((new, sealed, old == new))
+            left[fqn] = checksum
+        else:
+            left.pop(fqn, None)
+        if old is not None and old != new:
+            removed.append(old)
+    kept = {path for path, _, _ in written}
+    removed.extend(path for path in strays if path not in kept)
+    # A record may have moved to where another one was.
+    return Plan(written, [path for path in removed if path not in kept] if written else removed, left)
+
+
+def carry_out(disk: Disk, folder: str, plan: Plan) -> None:
+    """Write and remove the record files; what was done is durable on return."""
+    whole = disk.syncs_whole and len(plan.written) + len(plan.removed) > MANY
+    touched = _Touched(disk)
+    renames: list[str] = []
+    for path, data, replaces in plan.written:
+        if replaces:
+            disk.write_file(f"{path}.new", data, sync=not whole)
+            renames.append(path)
+        else:
+            # Not aside: should it be torn, the journal, which announced it, is read in its stead.
+            touched.make(path.rpartition("/")[0])
+            disk.write_file(path, data, sync=not whole)
+        touched.add(path.rpartition("/")[0])
+    if renames and whole:
+        disk.sync_all(folder)
+    for path in renames:
+        disk.replace(f"{path}.new", path)
+    for path in plan.removed:
+        with contextlib.suppress(FileNotFoundError):
+            disk.unlink(path)
+    touched.prune({path.rpartition("/")[0] for path in plan.removed}, top=folder)
+    if whole:
+        disk.sync_all(folder)
+    else:
+        touched.sync()
+
+
+def write_head(disk: Disk, folder: str, unit: str, record: bytes | None, manifest: Manifest) -> None:
+    """Write the unit's `state.json`; this is the moment from which the journals no longer count."""
+    body: dict[str, object] = {"unit": unit} if record is None else msgspec.json.decode(record)
+    body |= {"min_reader": VERSION, "min_writer": VERSION, "manifest": msgspec.to_builtins(manifest)}
+    path = f"{folder}/{RECORD}"
+    disk.write_file(f"{path}.new", seal(body), sync=True)
+    disk.replace(f"{path}.new", path)
+    disk.sync_folder(folder)
+
+
+def remove_unit(disk: Disk, folder: str, journals: Sequence[str]) -> None:
+    """Remove an empty unit's own files, then its folder, unless logs or backups are in it."""
+    drop_files(disk, folder, journals)
+    disk.sync_folder(folder)  # a journal that came back without the manifest would not be understood
+    drop_files(disk, folder, [RECORD])
+    _remove_empty(disk, folder)
+    with contextlib.suppress(FileNotFoundError):
+        disk.sync_folder(folder.rpartition("/")[0])
+
+
+def drop_files(disk: Disk, folder: str, names: Iterable[str]) -> None:
+    """Remove files that may be gone already."""
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            disk.unlink(f"{folder}/{name}")
+
+
+def make_folders(disk: Disk, path: str) -> None:
+    """Make a folder and those above it, durably."""
+    touched = _Touched(disk)
+    touched.make(path)
+    touched.sync()
+
+
+class _Touched:
+    """The folders in which names came or went."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._folders: set[str] = set()
+        self._there: set[str] = set()
+
+    def add(self, folder: str) -> None:
+        self._folders.add(folder)
+
+    def make(self, folder: str) -> None:
+        if folder in self._there:
+            return
+        try:
+            self._disk.mkdir(folder)
+        except FileNotFoundError:
+            self.make(folder.rpartition("/")[0])
+            self._disk.mkdir(folder)
+            self._folders.add(folder.rpartition("/")[0])
+        except FileExistsError:
+            pass
+        else:
+            self._folders.add(folder.rpartition("/")[0])
+        self._there.add(folder)
+
+    def prune(self, folders: set[str], *, top: str) -> None:
+        """Remove folders that have become empty, and then those above them."""
+        while folders:
+            above: set[str] = set()
+            for folder in folders:
+                if folder == top:
+                    continue
+                if _rmdir(self._disk, folder):
+                    self._folders.discard(folder)
+                    above.add(folder.rpartition("/")[0])
+                self._folders.add(folder.rpartition("/")[0])
+            folders = above
+
+    def sync(self) -> None:
+        for folder in sorted(self._folders, reverse=True):
+            with contextlib.suppress(FileNotFoundError):
+                self._disk.sync_folder(folder)
+
+
+def _rmdir(disk: Disk, folder: str) -> bool:
+    try:
+        disk.rmdir(folder)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        aside = f"{folder}/{RECORD}.new"
+        if os.listdir(folder) != [f"{RECORD}.new"]:  # noqa: PTH208
+            return False
+        disk.unlink(aside)  # left behind by a fold that was interrupted
+        disk.rmdir(folder)
+    return True
+
+
+def _remove_empty(disk: Disk, folder: str) -> None:
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False) and entry.name not in (LOGS, BACKUPS):
+            _remove_empty(disk, entry.path)
+        elif entry.name == f"{RECORD}.new":
+            disk.unlink(entry.path)
+    _rmdir(disk, folder)

@@ -1,0 +1,290 @@
+"""A unit in the hands of its holder: what its files hold, and every write to them. Runs in threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from alchemy.errors import LeaseLost, StateError
+from alchemy.state import encode, from_json, unseal
+from alchemy.stores._commits import Change, Cleared, Dropped, Written
+from alchemy.stores._disk import Disk
+from alchemy.stores._folding import carry_out, drop_files, make_folders, plan_fold, remove_unit, write_head
+from alchemy.stores._index import Index
+from alchemy.stores._journal import (
+    NO_SPACE,
+    DiskFull,
+    Fold,
+    Journal,
+    delete_payload,
+    fold_payload,
+    journal_name,
+    set_payload,
+)
+from alchemy.stores._layout import RECORD, Places
+from alchemy.stores._leases import UnitLock, guard
+from alchemy.stores._reading import Manifest, Reading, hash_sums, list_journals, read_file, read_unit
+
+RESERVE = "journal.reserve"
+RESERVE_BYTES = 256 * 1024
+
+
+@dataclass(slots=True)
+class _Files:
+    """What the holder knows of the unit's files once it has read them."""
+
+    sums: dict[str, bytes]
+    scopes: dict[str, bool]
+    strays: list[str]
+    own: bytes | None
+    changes: dict[str, bytes | None]
+    index: Index
+    journal: Journal
+    journals: list[str]
+
+
+class HeldUnit:
+    """Writes one unit. Its methods block; they are called one at a time.
+
+    Args:
+        folder: the unit's.
+        lock: as taken.
+    """
+
+    def __init__(self, disk: Disk, folder: str, lock: UnitLock) -> None:
+        self.lock = lock
+        self._disk = disk
+        self._folder = folder
+        self._unit = lock.content.unit
+        self._files: _Files | None = None
+        self._mutex = threading.Lock()
+        self._failure: StateError | None = None
+        self._reserved = False
+
+    def load(self) -> Reading:
+        """Read the unit, and bring in order what a crash has left."""
+        with self._mutex:
+            self._forget()
+            with guard(self.lock.path, exclusive=True):
+                self.lock.check()
+                return self._open()
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Write changes as one frame of the journal; they are durable on return."""
+        with self._mutex:
+            self._check()
+            if self._files is None:
+                with guard(self.lock.path, exclusive=True):
+                    self.lock.check()
+                    self._open()
+            files = self._files
+            assert files is not None
+            with guard(self.lock.path, exclusive=False), self._poisoning("write to", lambda: files.journal.path):
+                self.lock.check()
+                if not self._reserved:
+                    self._prepare()
+                payload = b"[%s]" % b",".join(self._note(change, files) for change in changes)
+                files.journal.append(payload)
+
+    def fold(self) -> None:
+        """Turn the journals into record files; nothing is touched when there is nothing to fold."""
+        with self._mutex:
+            self._check()
+            if self._files is None and not list_journals(self._folder):
+                return
+            with (
+                guard(self.lock.path, exclusive=True),
+                self._poisoning("fold the journal into", lambda: self._folder),
+            ):
+                self.lock.check()
+                if self._files is None:
+                    self._open()
+                files = self._files
+                assert files is not None
+                if files.changes or files.journals:
+                    self._fold(files)
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        with self._mutex:
+            if self._files is not None:
+                self._files.journal.close()
+                self._files = None
+            self._release_reserve()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _open(self) -> Reading:
+        reading = read_unit(self._folder, self._unit)
+        chain, tree = reading.chain, reading.tree
+        own = reading.records.get(self._unit)
+        scopes = {fqn: record.is_scope for fqn, record in reading.records.items()}
+        with self._poisoning("bring in order", lambda: self._folder):
+            reading.notices = [self._set_aside(torn.path, torn.good) for torn in chain.torn]
+        self._files = _Files(
+            sums=tree.sums,
+            scopes=tree.scopes,
+            strays=list(tree.bad),
+            own=encode(own) if own is not None else None,
+            changes=reading.changes,
+            index=Index(scopes),
+            journal=Journal(self._disk, self._folder, token=self.lock.content.token, n=chain.n, head=chain.head),
+            journals=reading.journals,
+        )
+        return reading
+
+    def _set_aside(self, path: str, good: int) -> str:
+        """Move the torn end of a journal to a file of its own."""
+        tail = read_file(path)[good:]
+        aside = f"{self._folder}/journal.torn-{self.lock.content.token}-{time.time_ns() // 1_000_000}"
+        self._disk.write_file(aside, tail, sync=True)
+        fd = self._disk.open_append(path)
+        try:
+            self._disk.truncate(fd, good)
+            self._disk.fdatasync(fd)
+        finally:
+            os.close(fd)
+        self._disk.sync_folder(self._folder)
+        return f"the last commit in {path} was cut short (it was never confirmed); it was set aside as {aside}"
+
+    def _prepare(self) -> None:
+        """Make the folder, and the reserve that lets what is in flight be recorded on a full disk."""
+        try:
+            make_folders(self._disk, self._folder)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise DiskFull from error
+            raise
+        try:
+            self._disk.reserve(f"{self._folder}/{RESERVE}", RESERVE_BYTES)
+        except OSError:
+            self._release_reserve(always=True)  # nearly full, or not to be had here: go on without
+        self._reserved = True
+
+    def _release_reserve(self, *, always: bool = False) -> None:
+        if self._reserved or always:
+            drop_files(self._disk, self._folder, [RESERVE])
+
+    def _note(self, change: Change, files: _Files) -> bytes:
+        """Take a change into account, and give it as the journal has it."""
+        match change:
+            case Written(records, dropped):
+                self._forget_records(dropped, files)
+                for fqn, raw, scope in records:
+                    files.changes[fqn] = raw
+                    files.index.add(fqn, scope=scope)
+                    if fqn == self._unit:
+                        files.own = raw
+                return set_payload([raw for _, raw, _ in records], dropped)
+            case Dropped(fqns):
+                self._forget_records(fqns, files)
+                return delete_payload(fqns)
+            case Cleared(chain):
+                fqns = tuple(files.index.within(chain))
+                self._forget_records(fqns, files)
+                return delete_payload(fqns)
+
+    def _forget_records(self, fqns: Sequence[str], files: _Files) -> None:
+        for fqn in fqns:
+            files.changes[fqn] = None
+            files.index.drop(fqn)
+            if fqn == self._unit:
+                files.own = None
+
+    def _fold(self, files: _Files) -> None:
+        moved = self._take_along(files)
+        plan = plan_fold(
+            self._folder,
+            self._unit,
+            changes=files.changes,
+            sums=files.sums,
+            was=files.scopes,
+            now=files.index.scopes,
+            strays=files.strays,
+        )
+        fold = Fold(count=len(plan.sums), hash=hash_sums(plan.sums.values()))
+        journal = files.journal
+        make_folders(self._disk, self._folder)
+        journal.append(b"[%s,%s]" % (set_payload(moved), fold_payload(fold)))
+        carry_out(self._disk, self._folder, plan)
+        manifest = Manifest(count=fold.count, hash=fold.hash, commit=journal.n, sum=journal.head)
+        write_head(self._disk, self._folder, self._unit, files.own, manifest)
+        journal.close()
+        done = [*files.journals, journal_name(self.lock.content.token), RESERVE]
+        if plan.sums:
+            drop_files(self._disk, self._folder, done)
+        else:
+            remove_unit(self._disk, self._folder, done)
+        self._reserved = False
+        self._files = None
+
+    def _take_along(self, files: _Files) -> list[bytes]:
+        """Count records as changed that have to move because one above them became, or ceased to be, a resource."""
+        moved: list[bytes] = []
+        places = Places(self._unit, files.scopes)
+        for fqn in list(files.changes):
+            if files.scopes.get(fqn, True) == files.index.scopes.get(fqn, True):
+                continue
+            for below in files.index.within(fqn):
+                if below not in files.changes:
+                    path = f"{self._folder}/{places.folder(below)}/{RECORD}"
+                    raw = encode(from_json(_body(path), where=path))
+                    files.changes[below] = raw
+                    moved.append(raw)
+        return moved
+
+    def _poisoning(self, doing: str, what: Callable[[], str]) -> _Poisoning:
+        return _Poisoning(self, doing, what)
+
+    def fail(self, error: BaseException, doing: str, what: str) -> StateError:
+        """Decide what an error means for the writes to come."""
+        self._forget()
+        if isinstance(error, DiskFull):
+            self._release_reserve()
+            return StateError(
+                f"the disk is full: a commit to {what} was not written",
+                hint="make room, then run again: what was written before is whole",
+            )
+        if isinstance(error, LeaseLost):
+            self._failure = error
+        elif isinstance(error, OSError):
+            self._failure = StateError(
+                f"cannot {doing} {what}: {error.strerror or error}; nothing more is written in this run",
+                hint="check that disk, then run again: what was confirmed before is whole",
+            )
+        assert self._failure is not None
+        return self._failure
+
+    def _forget(self) -> None:
+        """The next write has to read again what is there."""
+        if self._files is not None:
+            self._files.journal.close()
+            self._files = None
+
+
+class _Poisoning:
+    """Turns what a disk refuses into the store's own errors. A refused sync is never tried again: the kernel may
+    have dropped the data and would report success the second time."""
+
+    def __init__(self, held: HeldUnit, doing: str, what: Callable[[], str]) -> None:
+        self._held = held
+        self._doing = doing
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (OSError, DiskFull, LeaseLost)):
+            raise self._held.fail(error, self._doing, self._what()) from error
+
+
+def _body(path: str) -> dict[str, object]:
+    body = unseal(read_file(path), where=path)
+    body.pop("checksum", None)
+    return body
