@@ -63,18 +63,20 @@ class ScopeLeft(Event, frozen=True, kw_only=True):
 
 
 class ResourceStarted(Event, frozen=True, kw_only=True):
-    """A provider is about to be called for a resource."""
+    """A provider is about to be called for a resource; `old`: for the object that a replacement left behind."""
 
     type: ClassVar[str] = "resource.started"
     fqn: str
     kind: str
     action: Action
+    old: bool = False
 
 
 class ResourceFinished(Event, frozen=True, kw_only=True):
     """A resource is as the program wants it, or not: `outcome`. `seconds` is 0 for `unchanged`.
 
-    `error` is the failure in words, secrets masked, when the outcome is `failed`.
+    `error` is the failure in words, secrets masked, when the outcome is `failed`. `old`: it is about the object
+    that a replacement left behind; the resource itself is reported for itself.
     """
 
     type: ClassVar[str] = "resource.finished"
@@ -84,6 +86,7 @@ class ResourceFinished(Event, frozen=True, kw_only=True):
     action: Action | None = None
     seconds: float = 0.0
     error: str | None = None
+    old: bool = False
 
 
 class ResourceLog(Event, frozen=True, kw_only=True):

@@ -12,6 +12,9 @@ from alchemy.errors import DeclarationError
 from alchemy.secret import Secret
 from alchemy.validate import Check, checker, describe
 
+UNSET: Any = object()
+"""No default."""
+
 COMMON = frozenset({"id", "scope", "options"})
 
 
@@ -31,19 +34,19 @@ class FieldSpec:
     secret: bool = False
     is_output: bool = False
     wrapped: bool = False
-    default: Any = dataclasses.MISSING
-    default_factory: Any = dataclasses.MISSING
+    default: Any = UNSET
+    default_factory: Any = UNSET
     check: Check | None = None
     described: str = "any value"
 
     @property
     def required(self) -> bool:
         """Whether it must be given."""
-        return self.default is dataclasses.MISSING and self.default_factory is dataclasses.MISSING
+        return self.default is UNSET and self.default_factory is UNSET
 
     def make_default(self) -> Any:
         """Give its default."""
-        return self.default if self.default_factory is dataclasses.MISSING else self.default_factory()
+        return self.default if self.default_factory is UNSET else self.default_factory()
 
 
 class Spec:
@@ -63,7 +66,7 @@ class Spec:
             if field.name in COMMON:
                 continue
             given: FieldSpec = field.metadata.get("alchemy", FieldSpec())
-            made = dataclasses.replace(given, default=field.default, default_factory=field.default_factory)
+            made = dataclasses.replace(given, default=_set(field.default), default_factory=_set(field.default_factory))
             (self._outputs if made.is_output else self._inputs)[field.name] = made
 
     @property
@@ -102,6 +105,10 @@ class Spec:
         known = ", ".join(self._inputs) or "none"
         hint = f"did you mean {near[0]!r}?" if near else f"it has {known}"
         return (f"{what} has no input {name!r} ({hint})",)
+
+
+def _set(value: Any) -> Any:
+    return UNSET if value is dataclasses.MISSING else value
 
 
 def _hints(cls: type) -> dict[str, Any]:

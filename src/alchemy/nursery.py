@@ -27,12 +27,13 @@ class Nursery:
         self._closed = asyncio.Event()
         self.aborted = False
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work`, which handles its own failures, until it ends."""
         task = self.loop.create_task(work)
         asyncio.tasks._unregister_task(task)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def keep(self, close: Callable[[], Awaitable[None]]) -> None:
         """Stay alive until `release`: when the loop is shut down first, stop, wait for what runs, and `close`."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from alchemy.names import Naming
-from alchemy.resource import Resource
+from alchemy.resource import Resource, detached
 
 R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class Context(Generic[R]):
 
     def result(self, **fields: Any) -> R:
         """Give the resource with these outputs, and with inputs as they were observed where they differ."""
-        return self.want.detached(**fields)
+        return detached(self.want, **fields)
 
     def log(self, message: str) -> None:
         """Say something about the work: it goes to the run's log, and to a terminal that asked for detail."""

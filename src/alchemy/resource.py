@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self, cast, dataclass_transform
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast, dataclass_transform
 
-from alchemy.errors import DeclarationError, NotAwaitedError, NotStarted
+from alchemy.errors import ConfigurationError, DeclarationError, NotAwaitedError
 from alchemy.fields import FieldSpec, Spec, describe_mismatch, spec_of
 from alchemy.names import check_id, join
 from alchemy.nursery import Latch
 from alchemy.scope import Scope, current_scope
 from alchemy.secret import MASK, Secret
+
+Res = TypeVar("Res", bound="Resource")
 
 _ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
 MAX_DEPTH = 64
@@ -50,14 +52,11 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in ("aliases", "depends_on"):
-            if isinstance(getattr(self, name), str | Resource):
+            if isinstance(getattr(self, name), str | _Fields):
                 raise DeclarationError(f"the option {name!r} takes a sequence", hint=f"write {name}=[…]")
         for dependency in self.depends_on:
-            if not isinstance(dependency, Resource):
+            if not isinstance(dependency, _Fields):
                 raise DeclarationError(f"depends_on holds a {type(dependency).__name__}, not a resource")
-
-
-DEFAULT_OPTIONS = Options()
 
 
 def prop(
@@ -117,6 +116,9 @@ class _Fields:
             _by_kind[kind] = cast("type[Resource]", cls)
 
 
+DEFAULT_OPTIONS = Options()
+
+
 class Resource(_Fields):
     """Something that exists because the program declares it.
 
@@ -159,7 +161,17 @@ class Resource(_Fields):
         values = self.__dict__
         values["id"], values["scope"], values["options"] = id, scope, options
         _take_inputs(cls, kind, id, given, values, found)
+        secretive = cls._spec.has_secret_output or any(
+            values[name] is not None and (field.secret or _holds_secret(values[name]))
+            for name, field in cls._spec.inputs.items()
+        )
+        if secretive and scope.settings.password is None:
+            raise ConfigurationError(
+                f"{kind} {id!r} holds a secret, and there is no password to encrypt it with",
+                hint="set ALCHEMY_PASSWORD, or alchemy(..., password=...)",
+            )
         declared = Declared(self, scope, id, kind, options, found)
+        declared.secretive = secretive
         values["_declared"] = declared
         scope.resources[id] = declared
         scope.runner.declare(declared)
@@ -170,16 +182,19 @@ class Resource(_Fields):
         declared = self._declared
         return declared.fqn if declared else cast("str", self.__dict__.get("_fqn", self.id))
 
-    @property
-    def kind(self) -> str:
-        """Give its kind, such as `fs::File`."""
-        return cast("str", type(self)._kind)
-
     async def declare(self) -> Mapping[str, Any] | None:
         """Declare what it is made of. Override it in a composite; called on every `up`, in the resource's own scope.
 
         Returns:
             The outputs that the class names, by name.
+        """
+        return None
+
+    def fingerprint(self) -> Mapping[str, Any] | None:
+        """Give what counts as an input without being passed in, such as the contents of a file: JSON values.
+
+        Override it in a class whose inputs name files. Called before a resource is compared with its record; what
+        it gives is stored and compared with the inputs.
         """
         return None
 
@@ -221,16 +236,15 @@ class Resource(_Fields):
         return format(repr(self), spec)
 
     def __copy__(self) -> Self:
-        return self.detached()
+        return detached(self)
 
-    def detached(self, **changes: Any) -> Self:
-        """Give a copy that belongs to no scope, with `changes` to its fields."""
-        copy = object.__new__(type(self))
-        copy.__dict__.update({key: value for key, value in self.__dict__.items() if key != "_declared"})
-        copy.__dict__["scope"] = None
-        copy.__dict__["_fqn"] = self.fqn
-        copy.__dict__.update(changes)
-        return copy
+
+def detached(resource: Res, **changes: Any) -> Res:
+    """Give a copy of a resource that belongs to no scope, with `changes` to its fields."""
+    copy = object.__new__(type(resource))
+    copy.__dict__.update({key: value for key, value in resource.__dict__.items() if key != "_declared"})
+    copy.__dict__.update(changes, scope=None, _fqn=resource.fqn)
+    return copy
 
 
 def make_detached(cls: type[Resource], *, id: str, fqn: str, values: Mapping[str, Any]) -> Resource:
@@ -296,6 +310,16 @@ def _detach(value: Any, found: list[Resource], depth: int, what: str) -> Any:
     return value
 
 
+def _holds_secret(value: Any) -> bool:
+    if type(value) in _ATOMS:
+        return False
+    if isinstance(value, Mapping):
+        return any(_holds_secret(item) for item in cast("Mapping[Any, Any]", value).values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(_holds_secret(item) for item in cast("Sequence[Any]", value))
+    return isinstance(value, Secret)
+
+
 def _short(value: Any) -> str:
     if isinstance(value, Resource):
         return f"<{type(value).__name__} {value.id!r}>"
@@ -316,11 +340,13 @@ class Declared:
         latch: opens when it is done, well or not.
         error: why it failed; `delivered` once the program has got to see it.
         inner: the scope of its own children, when it is a composite.
+        secretive: a secret is among its inputs, or will be among its outputs.
         seq, seen: its ticks; see `alchemy.order`.
         decode: gives the outputs by name; called when they are first needed.
     """
 
     __slots__ = (
+        "_outputs",
         "decode",
         "delivered",
         "deps",
@@ -334,6 +360,7 @@ class Declared:
         "resource",
         "revealed",
         "scope",
+        "secretive",
         "seen",
         "seq",
     )
@@ -357,20 +384,26 @@ class Declared:
         self.delivered = False
         self.revealed = False
         self.inner: Scope | None = None
+        self.secretive = False
         self.seq = 0
         self.seen: int | None = None
         self.decode: Callable[[], Mapping[str, Any]] | None = None
+        self._outputs: Mapping[str, Any] = {}
+
+    def outputs(self) -> Mapping[str, Any]:
+        """Give the outputs by name; empty before it is done."""
+        if self.decode is not None:
+            self._outputs, self.decode = self.decode(), None
+        return self._outputs
 
     def reveal(self) -> None:
-        """Put the outputs where they can be read."""
-        if not self.revealed and self.decode is not None:
-            self.resource.__dict__.update(self.decode())
-            self.decode = None
-        self.revealed = True
+        """Put the outputs where the program can read them."""
+        if not self.revealed:
+            self.resource.__dict__.update(self.outputs())
+            self.revealed = True
 
     def fail(self, error: BaseException) -> None:
         """End it with `error`."""
         self.error = error
-        if not isinstance(error, NotStarted) or not self.scope.failures:
-            self.scope.failures.append(self)
+        self.scope.fail(self)
         self.latch.set()

@@ -38,10 +38,6 @@ class Runner(Protocol):
         """Take note that a nested scope was declared; raises when its name is taken in state by a resource."""
         ...
 
-    def session_of(self, scope: Scope) -> Any:
-        """Give what the engine keeps of the store that a scope's records are in."""
-        ...
-
     async def open(self, scope: Scope) -> None:
         """Make a nested scope's own store ready, when it has one."""
         ...
@@ -72,6 +68,10 @@ class Runner(Protocol):
 
     def stop(self) -> None:
         """Start nothing new from now on."""
+        ...
+
+    def note_failure(self) -> None:
+        """Take note that something failed: what has not begun waits to see whether the program deals with it."""
         ...
 
 
@@ -197,7 +197,6 @@ class Scope:
         self.exports: dict[str, Any] = {}
         self.newest = 0
         """The largest `seq` declared in it or below."""
-        self.session: Any = runner.session_of(parent) if parent else None
         self._deferred: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
 
     def __repr__(self) -> str:
@@ -268,6 +267,25 @@ class Scope:
                 f"{what} cannot be declared: the scope {self.chain} belongs to another thread or event loop",
                 hint="declare it in the coroutine that opened the scope, or in tasks of the same loop",
             )
+
+    def fail(self, item: Declared | Nested[Any]) -> None:
+        """Take note that something directly in this scope failed."""
+        self.failures.append(item)
+        self.runner.note_failure()
+
+    @property
+    def unseen_failure(self) -> BaseException | None:
+        """A failure in this scope or below that the program has not been told of yet."""
+        for item in self.failures:
+            if not item.delivered:
+                return item.error
+        inner = [scope for scope in self.scopes.values() if isinstance(scope, Scope)]
+        held = [declared.inner for declared in self.resources.values() if declared.inner is not None]
+        for scope in (*inner, *held):
+            found = scope.unseen_failure
+            if found is not None:
+                return found
+        return None
 
     def physical_name(self, id: str, *, naming: Naming | None = None, kind: str = "") -> str:
         """Compute a name for something called `id` in this scope: stable, and unlike any other copy's.
@@ -506,7 +524,7 @@ class Nested(Generic[T]):
         except BaseException as error:
             scope.closed = True
             self.error = error
-            self.parent.failures.append(self)
+            self.parent.fail(self)
         finally:
             self._latch.set()
 

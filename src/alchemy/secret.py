@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import hmac
-from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar, final
+from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar
 
 MASK = "***"
 
 T = TypeVar("T")
 
 
-@final
 class Secret(Generic[T]):
     """Hold a value that must not be seen: `repr`, `str` and formats show `***`, and so do tracebacks with locals.
 

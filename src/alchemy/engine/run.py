@@ -1,0 +1,320 @@
+"""One run over one unit: what every resource of it shares."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from alchemy import state
+from alchemy.config import Settings
+from alchemy.crypto import Cipher
+from alchemy.engine.loading import load_provider
+from alchemy.engine.session import Session
+from alchemy.errors import AlchemyError, ProviderError, StateError, TargetMismatch
+from alchemy.events import (
+    Action,
+    Bus,
+    Event,
+    Notice,
+    Outcome,
+    ResourceFinished,
+    ResourceLog,
+    ResourceRetrying,
+    ResourceStarted,
+)
+from alchemy.names import Naming, leaf, parent, physical_name
+from alchemy.order import Clock
+from alchemy.provider import Context, Provider
+from alchemy.resource import Resource
+from alchemy.scope import Scope
+from alchemy.state import JsonObject, Record
+
+T = TypeVar("T")
+MAX_DELAY = 60.0
+
+
+class Stopped(BaseException):
+    """The run is being stopped: whatever has not begun does not begin. Not an error, and not caught as one."""
+
+
+class Destroyed(BaseException):
+    """The program runs in the phase `destroy`: everything is gone, and there is nothing to go on with."""
+
+
+class Run:
+    """What all resources of one run share: sessions, clock, limits, providers, and whether it is being stopped.
+
+    Attributes:
+        settings: of the stage or test.
+        session: the unit's; scopes with a store of their own have others, all in `sessions`.
+        failures: how many resources failed so far; `unseen`: those of them that the program has not seen.
+    """
+
+    def __init__(self, *, app: str, unit: str, settings: Settings, bus: Bus) -> None:
+        self.app = app
+        self.unit = unit
+        self.settings = settings
+        self.bus = bus
+        self.phase = settings.phase
+        self.clock = Clock()
+        self.lineage = ""
+        self.sessions: dict[str, Session] = {}
+        self.opened = False
+        self.stopping = False
+        self.started = time.monotonic()
+        self.counts: Counter[str] = Counter()
+        self.observed: ContextVar[int] = ContextVar("alchemy_observed", default=0)
+        """The largest `seen` that this task's lineage has observed: what it declares next may depend on all of it."""
+        self._limit = asyncio.Semaphore(settings.parallelism)
+        self._limits: dict[str, AbstractAsyncContextManager[None]] = {}
+        self._providers: dict[str, Provider[Any]] = {}
+        self._targets: dict[str, str] = {}
+        self._shared: dict[str, asyncio.Future[Any]] = {}
+        self._ciphers: dict[str, Cipher] = {}
+
+    @property
+    def session(self) -> Session:
+        """Give the unit's own session."""
+        return self.sessions[self.unit]
+
+    def emit(self, event: Event) -> None:
+        """Report something, and count it if it is how a resource ended."""
+        if isinstance(event, ResourceFinished) and not (event.old and event.outcome != "failed"):
+            self.counts[event.outcome] += 1
+        self.bus.emit(event)
+
+    def warn(self, message: str) -> None:
+        """Tell people something they should know."""
+        self.emit(Notice(level="warning", message=message))
+
+    def finished(
+        self,
+        fqn: str,
+        kind: str,
+        outcome: Outcome,
+        action: Action | None,
+        began: float,
+        *,
+        error: str | None = None,
+        old: bool = False,
+    ) -> None:
+        """Report how a resource ended; `began` is when, on the monotonic clock."""
+        seconds = round(time.monotonic() - began, 4) if action is not None else 0.0
+        self.emit(
+            ResourceFinished(fqn=fqn, kind=kind, outcome=outcome, action=action, seconds=seconds, error=error, old=old)
+        )
+
+    def began(self, fqn: str, kind: str, action: Action, *, old: bool = False) -> float:
+        """Report that a provider is about to be called; give the time on the monotonic clock."""
+        self.emit(ResourceStarted(fqn=fqn, kind=kind, action=action, old=old))
+        return time.monotonic()
+
+    # Secrets
+
+    def cipher(self, settings: Settings, chain: str) -> Cipher | None:
+        """Give the cipher of a scope; all that have one password share one, and its salt.
+
+        Asked for when a secret is at hand, not before: a new password's salt is written into the unit's record,
+        so that later runs derive one key and no more.
+        """
+        password = settings.password
+        if password is None:
+            return None
+        cipher = self._ciphers.get(password)
+        if cipher is None:
+            owner = chain if password != self.settings.password else self.unit
+            record = self.session.get(self.unit)
+            salts: JsonObject = record.output.get("salts", {}) if record else {}
+            salt = bytes.fromhex(salts[owner]) if owner in salts else None
+            cipher = self._ciphers[password] = Cipher(password, salt=salt)
+            if salt is None and record is not None and self.session.lease is not None:
+                record.output = {**record.output, "salts": {**salts, owner: cipher.salt.hex()}}
+                self.session.put(record)
+        return cipher
+
+    # Providers
+
+    def provider(self, name: str, *, fqn: str) -> Provider[Any]:
+        """Give the provider that a record names; one a run."""
+        provider = self._providers.get(name)
+        if provider is None:
+            provider = self._providers[name] = load_provider(name, fqn=fqn)
+        return provider
+
+    async def target(self, provider: Provider[Any], context: Context[Any], stored: str = "") -> str:
+        """Give where a provider's calls go, and check that a record's object lives there.
+
+        Raises:
+            TargetMismatch: it lives elsewhere; nothing was called.
+        """
+        key = type(provider).target.__qualname__
+        target = self._targets.get(key)
+        if target is None:
+            target = self._targets[key] = await provider.target(context)
+        self.check_target(stored, target, context.fqn)
+        return target
+
+    def check_target(self, stored: str, target: str | None, fqn: str) -> None:
+        """Raise `TargetMismatch` when a record's object lives elsewhere than where calls would go."""
+        if stored and target and stored != target:
+            raise TargetMismatch(
+                f"{fqn} lives in {stored}, and this run is set up for {target}",
+                hint="use the credentials (or --local) it was deployed with, or another stage: --stage NAME",
+            )
+
+    def slot(self, provider: Provider[Any]) -> AbstractAsyncContextManager[None]:
+        """Give the provider's own limit; hold it together with `self.limit` around what it does."""
+        if provider.concurrency is None:
+            return nullcontext()
+        name = type(provider).__qualname__
+        return self._limits.setdefault(name, asyncio.Semaphore(provider.concurrency))
+
+    @property
+    def limit(self) -> asyncio.Semaphore:
+        """Give the run's limit of provider calls."""
+        return self._limit
+
+    def context(
+        self,
+        want: Resource,
+        record: Record | state.Generation,
+        *,
+        fqn: str,
+        name: str,
+        adopt: bool = False,
+        checkpoint: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
+    ) -> Context[Any]:
+        """Make what a handler is told."""
+
+        async def refuse(_outputs: dict[str, Any]) -> None:
+            raise StateError(f"{fqn}: a checkpoint can only be made while creating or updating")
+
+        return Context(
+            want=want,
+            app=self.app,
+            stage=self.settings.stage,
+            name=name,
+            target=record.target,
+            adopt=adopt,
+            force=self.settings.force,
+            local=self.settings.local,
+            data=record.data,
+            log=lambda message: self.emit(ResourceLog(fqn=fqn, message=message)),
+            checkpoint=checkpoint or refuse,
+            shared=self._share,
+        )
+
+    async def _share(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
+        future = self._shared.get(key)
+        if future is None:
+            future = self._shared[key] = asyncio.get_running_loop().create_future()
+            try:
+                future.set_result(await make())
+            except BaseException as error:
+                del self._shared[key]
+                future.set_exception(error)
+                future.exception()
+                raise
+        return await asyncio.shield(future)
+
+    async def close_shared(self) -> None:
+        """Close what providers shared."""
+        for future in self._shared.values():
+            close = getattr(future.result(), "close", None) if future.done() and not future.cancelled() else None
+            if close is not None:
+                await close()
+        self._shared.clear()
+
+    def name_for(self, naming: Naming | None, *, fqn: str, kind: str, generation: int) -> str:
+        """Compute the physical name of a generation."""
+        if naming is None:
+            return ""
+        return physical_name(naming, lineage=self.lineage, fqn=fqn, kind=kind, generation=generation)
+
+    # Calls
+
+    async def call(
+        self,
+        handler: Callable[[], Awaitable[T]],
+        *,
+        fqn: str,
+        action: Action,
+        retries: int,
+        delay: float,
+        timeout: float | None,
+        before_retry: Callable[[ProviderError], Awaitable[T | None]] | None = None,
+    ) -> T:
+        """Call a provider's handler: with a deadline, and again when it failed in a way that may pass.
+
+        Args:
+            retries: how often again; `delay` seconds before the first, doubled each time, with jitter.
+            timeout: seconds for one call.
+            before_retry: looks, after a failure, whether the call had taken effect; what it gives is the result.
+        """
+        attempt = 0
+        while True:
+            try:
+                async with asyncio.timeout(timeout):
+                    return await handler()
+            except TimeoutError as raised:
+                limit = f"longer than {timeout:g} s" if timeout else "too long"
+                raise ProviderError(f"{action} took {limit}", ambiguous=True) from raised
+            except ProviderError as raised:
+                if not raised.retryable or attempt >= retries or self.stopping:
+                    raise
+                failed = raised
+            pause = failed.retry_after or min(MAX_DELAY, delay * 2**attempt) * random.uniform(0.5, 1.0)
+            attempt += 1
+            self.emit(
+                ResourceRetrying(fqn=fqn, action=action, attempt=attempt, delay=round(pause, 3), error=failed.message)
+            )
+            await asyncio.sleep(pause)
+            if before_retry is not None and failed.ambiguous:
+                found = await before_retry(failed)
+                if found is not None:
+                    return found
+
+    # Scopes' records
+
+    def session_for(self, chain: str) -> Session:
+        """Give the session that holds the records of a chain: its own, or the nearest above it."""
+        if len(self.sessions) == 1:
+            return self.session
+        while chain and chain not in self.sessions:
+            chain = parent(chain)
+        return self.sessions.get(chain) or self.session
+
+    def all_records(self) -> Mapping[str, tuple[Record, Session]]:
+        """Give every record of the run, with the session that holds it."""
+        found: dict[str, tuple[Record, Session]] = {}
+        for chain, session in self.sessions.items():
+            for fqn, record in session.records.items():
+                if session is self.session or fqn == chain or fqn.startswith(chain + "/"):
+                    found[fqn] = (record, session)
+        return found
+
+    def scope_record(self, scope: Scope) -> Record:
+        """Give a scope's record, made when it has none yet (and not written)."""
+        chain = scope.chain
+        session = self.session_for(parent(chain)) if chain != self.unit else self.session
+        record = session.get(chain)
+        if record is None:
+            kind = state.SCOPE_KIND
+            if chain == self.unit:
+                kind = state.TEST_KIND if scope.kind == "test" else state.STAGE_KIND
+            record = Record(kind=kind, id=leaf(chain), fqn=chain, status=state.Status.CREATED, seq=self.clock.tick())
+        return record
+
+
+def in_words(error: BaseException) -> str:
+    """Say a failure in a sentence, with its hint."""
+    if isinstance(error, AlchemyError):
+        return str(error)
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

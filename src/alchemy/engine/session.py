@@ -1,0 +1,75 @@
+"""One unit in one store, for the length of a run: the lease, what was loaded, and what was written since."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+
+from alchemy import state
+from alchemy.ports import Lease, StateStore
+from alchemy.state import Record
+
+
+class Session:
+    """The records of a unit while it is held.
+
+    Because it is leased, what was loaded is the truth until the end of the run: nothing is read again.
+
+    Attributes:
+        records: by FQN, as they are now.
+        lease: `None` in a run that only reads.
+        written: whether anything was.
+    """
+
+    def __init__(self, store: StateStore, unit: str, lease: Lease | None, records: dict[str, Record]) -> None:
+        self.store = store
+        self.unit = unit
+        self.lease = lease
+        self.records = records
+        self.written = False
+
+    def get(self, fqn: str) -> Record | None:
+        """Give a record, or `None`."""
+        return self.records.get(fqn)
+
+    def put(self, record: Record, *, drop: Sequence[str] = ()) -> Awaitable[None]:
+        """Write a record, and drop others in the same commit; durable when awaited.
+
+        The order of calls is the order of commits, so that one need not wait for a write before the next.
+        """
+        return self.put_all((record,), drop=drop)
+
+    def put_all(self, records: Sequence[Record], *, drop: Sequence[str] = ()) -> Awaitable[None]:
+        """Write several records in one commit."""
+        lease = self._held()
+        for fqn in drop:
+            self.records.pop(fqn, None)
+        for record in records:
+            record.rev += 1
+            record.fence = lease.token
+            record.updated_at = state.now()
+            record.created_at = record.created_at or record.updated_at
+            self.records[record.fqn] = record
+        self.written = True
+        return self.store.set(lease, *records, drop=drop)
+
+    def drop(self, *fqns: str) -> Awaitable[None]:
+        """Forget records; durable when awaited."""
+        for fqn in fqns:
+            self.records.pop(fqn, None)
+        self.written = True
+        return self.store.delete(self._held(), *fqns)
+
+    def _held(self) -> Lease:
+        if self.lease is None:
+            raise RuntimeError(f"{self.unit} was opened for reading")
+        return self.lease
+
+    async def close(self) -> None:
+        """Fold what was written, and give the unit back."""
+        if self.lease is None:
+            return
+        try:
+            if self.written:
+                await self.store.fold(self.lease)
+        finally:
+            await self.store.release(self.lease)

@@ -1,0 +1,314 @@
+"""Destroy records and their objects in the order of their dependencies. Needs neither the program nor the password."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from alchemy.engine.run import Run, Stopped, in_words
+from alchemy.engine.session import Session
+from alchemy.engine.values import Codec
+from alchemy.errors import AlchemyError, ResourceFailed
+from alchemy.events import Planned
+from alchemy.names import leaf
+from alchemy.nursery import Nursery
+from alchemy.order import Node, Teardown
+from alchemy.provider import Context, Provider, resource_class
+from alchemy.resource import Resource
+from alchemy.scope import Finalize
+from alchemy.serde import contains_secret
+from alchemy.state import Generation, Record, Status
+
+_OLD = "\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """One thing to be destroyed: a record with its object, or an old generation of one.
+
+    Attributes:
+        name: the node's: the FQN, and for an old generation a part below it that no id can have.
+    """
+
+    name: str
+    record: Record
+    session: Session
+    old: Generation | None = None
+
+    @property
+    def node(self) -> Node:
+        """Give what decides its place in the order."""
+        of = self.old or self.record
+        return Node(self.name, of.seq, of.seen, of.deps)
+
+
+def doom(records: Iterable[tuple[Record, Session]], *, whole: bool) -> list[Doomed]:
+    """List what is to be destroyed of these records.
+
+    Args:
+        records: with the sessions that hold them.
+        whole: the records themselves too, not only their old generations.
+    """
+    found: list[Doomed] = []
+    for record, session in records:
+        found += [Doomed(f"{record.fqn}/{_OLD}{old.generation}", record, session, old) for old in record.generations]
+        if whole:
+            found.append(Doomed(record.fqn, record, session))
+    return found
+
+
+class Destroyer:
+    """Destroy in order, at most so many at a time as the strategy says."""
+
+    def __init__(self, run: Run, nursery: Nursery, options: Finalize) -> None:
+        self.run = run
+        self.nursery = nursery
+        self.options = options
+        self.errors: list[Exception] = []
+        self.destroyed: list[str] = []
+        self._done: asyncio.Queue[tuple[Doomed, Exception | None]] = asyncio.Queue()
+        self._active = 0
+
+    @property
+    def _width(self) -> int:
+        match self.options.strategy:
+            case "sequential":
+                return 1
+            case "batched":
+                return self.options.batch_size
+            case "parallel":
+                return self.run.settings.parallelism
+
+    def plan(self, doomed: list[Doomed]) -> list[str]:
+        """Report what would be destroyed, in order; touch nothing."""
+        order, by_name = _teardown(doomed), {item.name: item for item in doomed}
+        names: list[str] = []
+        while len(order):
+            for name in order.ready() or [order.unblock()]:
+                order.gone(name)
+                item = by_name[name]
+                if not item.record.is_scope:
+                    self.run.emit(Planned(fqn=item.record.fqn, kind=(item.old or item.record).kind))
+                    names.append(item.record.fqn)
+        return names
+
+    async def destroy(self, doomed: list[Doomed]) -> None:
+        """Destroy all of it, dependents first.
+
+        Raises:
+            ExceptionGroup: what could not be destroyed; it is in state, and so is what it holds back.
+            Stopped: the run was stopped; what had begun has ended and was recorded.
+        """
+        await self._check_targets(doomed)
+        order, by_name = _teardown(doomed), {item.name: item for item in doomed}
+        waiting: list[str] = []
+        while True:
+            waiting += order.ready()
+            if not waiting and self._active == 0 and len(order) > len(self.errors) and not self.errors:
+                waiting.append(order.unblock())
+            self._start(waiting, by_name)
+            if self._active == 0:
+                break
+            await self._reap(order)
+        if self.run.stopping:
+            raise Stopped
+        if self.errors:
+            self._report_held_back(order, by_name)
+            raise ExceptionGroup(f"{self.run.unit}: {len(self.errors)} could not be destroyed", self.errors)
+
+    async def _reap(self, order: Teardown) -> None:
+        """Wait until one has ended. A cancellation asks to stop, and is raised when all have."""
+        try:
+            item, error = await self._done.get()
+        except asyncio.CancelledError:
+            if self.run.stopping:
+                self.nursery.abort()
+            self.run.stopping = True
+            while self._active:
+                await self._reap(order)
+            raise
+        self._active -= 1
+        if error is None:
+            order.gone(item.name)
+        else:
+            self.errors.append(error)
+
+    def _start(self, waiting: list[str], by_name: dict[str, Doomed]) -> None:
+        stop = self.run.stopping or (self.errors and not self.options.continue_on_error)
+        while waiting and self._active < self._width and not stop:
+            item = by_name[waiting.pop(0)]
+            self._active += 1
+            self.nursery.start(self._one(item))
+
+    async def _one(self, item: Doomed) -> None:
+        began = time.monotonic()
+        fqn, kind = item.record.fqn, (item.old or item.record).kind
+        failure: Exception | None = None
+        try:
+            async with self.run.limit:
+                await self._delete(item)
+            if not item.record.is_scope and item.old is None:
+                self.destroyed.append(fqn)
+        except Exception as error:
+            failure = self._failure(item, error)
+            self.run.finished(fqn, kind, "failed", "delete", began, error=str(failure), old=item.old is not None)
+        except BaseException as error:
+            failure = ResourceFailed(f"{fqn}: delete was aborted", fqn=fqn, action="delete")
+            failure.__cause__ = error
+        self._done.put_nowait((item, failure))
+
+    def _failure(self, item: Doomed, error: Exception) -> ResourceFailed:
+        if isinstance(error, ResourceFailed):
+            return error
+        hint = error.hint if isinstance(error, AlchemyError) else None
+        words = error.message if isinstance(error, AlchemyError) else in_words(error)
+        fqn = item.record.fqn
+        failure = ResourceFailed(f"{fqn}: delete failed: {words}", fqn=fqn, action="delete", hint=hint)
+        failure.__cause__ = error
+        return failure
+
+    async def _delete(self, item: Doomed) -> None:
+        record, session = item.record, item.session
+        if item.old is not None:
+            await self._delete_old(item, item.old)
+            return
+        if record.is_scope or (not record.provider and not record.generations):
+            await self._forget(record, session, quiet=record.is_scope)
+            return
+        if record.protect:
+            raise ResourceFailed(
+                f"{record.fqn} is protected: it is not destroyed",
+                fqn=record.fqn,
+                action="delete",
+                hint="deploy once with options=Options(protect=False)",
+            )
+        if record.retain:
+            session_drop = session.drop(record.fqn)
+            await session_drop
+            self.run.finished(record.fqn, record.kind, "forgotten", None, 0.0)
+            return
+        began = self.run.began(record.fqn, record.kind, "delete")
+        if record.status is not Status.DELETING and record.status is not Status.CREATING:
+            record.status = Status.DELETING
+            await session.put(record)
+        await self._delete_object(record, record)
+        await session.drop(record.fqn)
+        self.run.finished(record.fqn, record.kind, "deleted", "delete", began)
+
+    async def _forget(self, record: Record, session: Session, *, quiet: bool) -> None:
+        await session.drop(record.fqn)
+        if not quiet:
+            self.run.finished(record.fqn, record.kind, "deleted", "delete", time.monotonic())
+
+    async def _delete_old(self, item: Doomed, old: Generation) -> None:
+        began = self.run.began(item.record.fqn, old.kind, "delete", old=True)
+        if old.provider:
+            await self._delete_object(item.record, old)
+        record = item.record
+        record.generations = [kept for kept in record.generations if kept.generation != old.generation]
+        await item.session.put(record)
+        self.run.finished(record.fqn, old.kind, "deleted", "delete", began, old=True)
+
+    async def _delete_object(self, record: Record, of: Record | Generation) -> None:
+        provider = self.run.provider(of.provider, fqn=record.fqn)
+        settings = self.run.settings
+        codec = Codec(lambda: self.run.cipher(settings, self.run.unit), record.fqn)
+        cls = resource_class(type(provider))
+        props = of.attempted if of.status is Status.CREATING and of.attempted is not None else of.props
+        have = codec.resource(cls, id=record.id, props=props, output=of.output)
+        context = self.run.context(have, of, fqn=record.fqn, name=of.physical_name or "")
+        context.target = await self.run.target(provider, context, of.target)
+        async with self.run.slot(provider):
+            if of.status is Status.CREATING:
+                found = await self._find_begun(provider, context, record, of, have)
+                if found is None:
+                    return
+                have = found
+            await self.run.call(
+                lambda: provider.delete(context, have),
+                fqn=record.fqn,
+                action="delete",
+                retries=self.options.max_retries,
+                delay=self.options.retry_delay,
+                timeout=self.options.timeout,
+            )
+
+    async def _find_begun(
+        self,
+        provider: Provider[Resource],
+        context: Context[Resource],
+        record: Record,
+        of: Record | Generation,
+        have: Resource,
+    ) -> Resource | None:
+        """Look for what an interrupted create may have made; give what is to be deleted."""
+        if provider.recover == "again":
+            return have if of.output else None
+        if provider.recover == "none":
+            if of.output:
+                return have
+            raise ResourceFailed(
+                f"{record.fqn} was being created when a run ended, and its object cannot be looked for",
+                fqn=record.fqn,
+                action="delete",
+                hint=f"say what became of it: alchemy state resolve {record.fqn} --id ID, or --gone",
+            )
+        found = await provider.find(context, have)
+        if found is None and provider.settle:
+            await asyncio.sleep(provider.settle)
+            found = await provider.find(context, have)
+        is_ours = provider.naming is not None and not _chose(provider, have)
+        return found if found is not None and (is_ours or of.absent) else None
+
+    async def _check_targets(self, doomed: list[Doomed]) -> None:
+        """Before any call: nothing may live elsewhere than where calls would go."""
+        seen: set[tuple[str, str]] = set()
+        for item in doomed:
+            of = item.old or item.record
+            if not of.target or not of.provider or (of.provider, of.target) in seen or item.record.retain:
+                continue
+            seen.add((of.provider, of.target))
+            try:
+                provider = self.run.provider(of.provider, fqn=item.record.fqn)
+            except AlchemyError:
+                continue  # it is reported when its turn comes; the others can be destroyed
+            codec = Codec(lambda: None, item.record.fqn)
+            have = codec.resource(resource_class(type(provider)), id=leaf(item.record.fqn), props={}, output={})
+            context = self.run.context(have, of, fqn=item.record.fqn, name="")
+            await self.run.target(provider, context, of.target)
+
+    def _report_held_back(self, order: Teardown, by_name: dict[str, Doomed]) -> None:
+        failed = {error.fqn for error in self.errors if isinstance(error, ResourceFailed)}
+        held = [
+            by_name[name].record.fqn
+            for name in order.remaining
+            if by_name[name].record.fqn not in failed and not by_name[name].record.is_scope
+        ]
+        if held:
+            self.run.warn(f"kept, because what depends on it is still there: {', '.join(held[:20])}")
+
+
+def _chose(provider: Provider[Resource], have: Resource) -> bool:
+    return have.__dict__.get(provider.name_input) is not None
+
+
+def _teardown(doomed: list[Doomed]) -> Teardown:
+    """Order them. What was made from a resource that stays was made from the old generations that go."""
+    names = {item.name for item in doomed}
+    old: dict[str, list[str]] = {}
+    for item in doomed:
+        if item.old is not None:
+            old.setdefault(item.record.fqn, []).append(item.name)
+    nodes: list[Node] = []
+    for item in doomed:
+        node = item.node
+        extra = [name for dep in node.deps if dep not in names for name in old.get(dep, [])]
+        nodes.append(Node(node.fqn, node.seq, node.seen, [*node.deps, *extra]) if extra else node)
+    return Teardown(nodes)
+
+
+def needs_password(record: Record) -> bool:
+    """Say whether a delete may have to open a secret."""
+    return contains_secret(record.props) or contains_secret(record.output)

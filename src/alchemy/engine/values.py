@@ -1,0 +1,221 @@
+"""A resource's values <-> what its record holds, secrets and references to other resources included."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+from alchemy.crypto import Cipher
+from alchemy.errors import ConfigurationError, ResourceFailed, SecretError
+from alchemy.fields import FieldSpec
+from alchemy.resource import Declared, Resource, class_of_kind, detached, make_detached
+from alchemy.secret import Secret
+from alchemy.serde import canonical, decode, encode
+from alchemy.state import Json, JsonObject
+
+FINGERPRINT = "@fingerprint"
+_ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
+
+
+class Sealed(Secret[Any]):
+    """A secret from state that is decrypted when it is first revealed: nobody needs the password before."""
+
+    __slots__ = ("_open", "_opened")
+
+    def __init__(self, open_: Callable[[], Any]) -> None:
+        self._open: Callable[[], Any] | None = open_
+        self._opened: Any = None
+        self.name = None
+
+    @property
+    def _value(self) -> Any:
+        if self._open is not None:
+            self._opened, self._open = self._open(), None
+        return self._opened
+
+
+class Codec:
+    """Encode and decode for one record.
+
+    Args:
+        cipher: gives that of the record's scope when a secret is at hand; `None` when there is no password.
+        fqn: the record; secrets are bound to it.
+        stored: what the record holds now: a secret whose value did not change keeps its envelope.
+    """
+
+    def __init__(self, cipher: Callable[[], Cipher | None], fqn: str, stored: Json = None) -> None:
+        self._cipher = cipher
+        self._fqn = fqn
+        self._stored = stored
+        self._known: list[tuple[Json, bytes]] | None = None
+
+    def inputs(self, resource: Resource) -> JsonObject:
+        """Encode what a resource was given, and the fingerprint of what its inputs name."""
+        data = self._fields(resource, resource._spec.inputs)
+        fingerprint = resource.fingerprint()
+        if fingerprint is not None:
+            data[FINGERPRINT] = encode(fingerprint)
+        return data
+
+    def outputs(self, resource: Resource) -> JsonObject:
+        """Encode what a provider gave back.
+
+        Raises:
+            ResourceFailed: it left an output out, or gave one of another type.
+        """
+        for name, field in resource._spec.outputs.items():
+            value = resource.__dict__.get(name, SimpleNamespace)
+            wrong = "left out" if value is SimpleNamespace else None
+            if wrong is None and field.check is not None and not field.check(value):
+                wrong = f"gave a {type(value).__name__} for"
+            if wrong:
+                raise ResourceFailed(
+                    f"the provider of {self._fqn} {wrong} the output {name!r} ({field.described})",
+                    fqn=self._fqn,
+                    action="create",
+                    hint="this is a mistake in the provider; the object may exist",
+                )
+        return self._fields(resource, resource._spec.outputs)
+
+    def value(self, value: object) -> Json:
+        """Encode any value, such as one of a scope's data."""
+        return encode(value, seal=self._seal, refer=self._refer)
+
+    def some(self, fields: Mapping[str, FieldSpec], values: Mapping[str, Any]) -> JsonObject:
+        """Encode those of `fields` that are in `values`."""
+        data: JsonObject = {}
+        for name, field in fields.items():
+            if name in values:
+                value = values[name]
+                if type(value) in _ATOMS and type(value) is not bytes and type(value) is not float:
+                    data[name] = {"@secret": self._seal(Secret(value), ())} if field.secret and value else value
+                else:
+                    hide = field.secret and value is not None and not isinstance(value, Secret)
+                    data[name] = self.value(Secret(value) if hide else value)
+        return data
+
+    def _fields(self, resource: Resource, fields: Mapping[str, FieldSpec]) -> JsonObject:
+        return self.some(fields, resource.__dict__)
+
+    def _seal(self, secret: Secret[Any], _path: tuple[str | int, ...]) -> Json:
+        cipher = self._cipher()
+        if cipher is None:
+            raise ConfigurationError(
+                f"{self._fqn} holds a secret, and there is no password to encrypt it with",
+                hint="set ALCHEMY_PASSWORD, or alchemy(..., password=...)",
+            )
+        value = secret.reveal()
+        plain = value.encode() if isinstance(value, str) else canonical(encode(value))
+        for payload, known in self._opened(cipher):
+            if known == plain and isinstance(value, str) == ("data" not in payload):
+                return payload
+        envelope = cipher.seal(plain, context=self._fqn)
+        return envelope if isinstance(value, str) else {"data": envelope}
+
+    def _opened(self, cipher: Cipher) -> list[tuple[Json, bytes]]:
+        """Open the secrets that the record holds already.
+
+        An older form of envelope is not taken over: what was read from it is sealed anew.
+        """
+        if self._known is None:
+            self._known = [
+                (payload, cipher.open(_envelope(payload), context=self._fqn))
+                for payload in _payloads(self._stored)
+                if _envelope(payload).get("version") == "v2"
+            ]
+        return self._known
+
+    def open(self, payload: Json) -> Secret[Any]:
+        """Give the secret for a `@secret` payload; it is decrypted when revealed."""
+        return Sealed(lambda: self._open(payload))
+
+    def _open(self, payload: Json) -> Any:
+        cipher = self._cipher()
+        if cipher is None:
+            raise SecretError(
+                f"a secret of {self._fqn} is needed, and there is no password to open it with",
+                hint="set ALCHEMY_PASSWORD",
+            )
+        plain = cipher.open(payload.get("data", payload) if isinstance(payload, dict) else payload, context=self._fqn)
+        is_text = not (isinstance(payload, dict) and "data" in payload)
+        return plain.decode() if is_text else decode(json.loads(plain))
+
+    def decoded(self, data: JsonObject) -> dict[str, Any]:
+        """Decode a record's inputs or outputs, all but the fingerprint."""
+        return {
+            name: item if type(item) is str or type(item) is int else decode(item, open_=self.open, build=self.build)
+            for name, item in data.items()
+            if name != FINGERPRINT
+        }
+
+    def resource(self, cls: type[Resource], *, id: str, props: JsonObject, output: JsonObject) -> Resource:
+        """Make the resource that a record remembers, for a handler."""
+        values = {**self.decoded(props), **self.decoded(output)}
+        spec = cls._spec
+        for name, field in (*spec.inputs.items(), *spec.outputs.items()):
+            if field.secret and not field.wrapped and isinstance(values.get(name), Secret):
+                values[name] = values[name].reveal()
+        return make_detached(cls, id=id, fqn=self._fqn, values=values)
+
+    def _refer(self, value: object) -> JsonObject | None:
+        if not isinstance(value, Resource):
+            return None
+        declared = value._declared
+        spec = value._spec
+        names = spec.reference
+        fields = {**spec.inputs, **spec.outputs}
+        kept = fields if names is None else {name: field for name, field in fields.items() if name in names}
+        source = value.__dict__ if declared is None else {**declared.outputs(), **value.__dict__}
+        return {
+            "kind": cast("str", type(value)._kind),
+            "id": value.id,
+            "fqn": value.fqn,
+            "values": self.some(kept, source),
+        }
+
+    def build(self, payload: JsonObject) -> Any:
+        """Give what stands for a resource that was passed in: of its class when that is imported, else a namespace."""
+        values = self.decoded(payload["values"])
+        cls = class_of_kind(payload["kind"])
+        if cls is None:
+            return SimpleNamespace(id=payload["id"], fqn=payload["fqn"], kind=payload["kind"], **values)
+        return make_detached(cls, id=payload["id"], fqn=payload["fqn"], values=values)
+
+
+def _envelope(payload: Json) -> Json:
+    if isinstance(payload, dict):
+        return payload.get("data", payload)
+    return {}
+
+
+def _payloads(data: Json) -> list[Json]:
+    if isinstance(data, dict):
+        if data.keys() == {"@secret"}:
+            return [data["@secret"]]
+        return [found for item in data.values() for found in _payloads(item)]
+    if isinstance(data, list):
+        return [found for item in data for found in _payloads(item)]
+    return []
+
+
+def wanted(declared: Declared) -> Resource:
+    """Give a handler's copy of a declared resource: containers copied, resources in it with their outputs."""
+    copy = detached(declared.resource)
+    for name in declared.resource._spec.inputs:
+        value = copy.__dict__[name]
+        if type(value) not in _ATOMS:
+            copy.__dict__[name] = _plain(value)
+    return copy
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Resource):
+        declared = value._declared
+        return value if declared is None else detached(value, **declared.outputs())
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(_plain(item) for item in cast("list[Any]", value))
+    return value
