@@ -243,9 +243,20 @@ class FileStore:
         except asyncio.CancelledError:
             attempt.add_done_callback(_give_back)  # it may succeed all the same
             raise
+        except OSError as error:
+            raise self._refused(error) from error
 
     async def _run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return await asyncio.wrap_future(self._submit(function, *args, **kwargs))
+        try:
+            return await asyncio.wrap_future(self._submit(function, *args, **kwargs))
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> StateError:
+        return StateError(
+            f"cannot use {error.filename or self._folder.root}: {error.strerror or error}",
+            hint="check that folder's rights and its disk",
+        )
 
     def _submit(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         self._check_loop()

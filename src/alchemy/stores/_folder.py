@@ -140,7 +140,7 @@ class Folder:
         for name in _folders(self.root):
             if name not in NOT_APPS and not name.startswith("."):
                 path = f"{self.root}/{name}"
-                app = unquote(name) or self._cut_app(path) or name
+                app = unquote(name) or _cut_app(path) or name
                 if os.path.exists(f"{path}/{RECORD}") or self.units(app):  # noqa: PTH110
                     found.append(app)
         return sorted(found)
@@ -215,12 +215,6 @@ class Folder:
             return []
         return found
 
-    def _cut_app(self, path: str) -> str | None:
-        try:
-            return msgspec.convert(unseal(read_file(f"{path}/{RECORD}"), where=path), Application).app
-        except FileNotFoundError:
-            return None
-
 
 def _folders(path: str) -> list[str]:
     try:
@@ -228,6 +222,17 @@ def _folders(path: str) -> list[str]:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _cut_app(folder: str) -> str | None:
+    """Find out what an application is called whose folder's name was cut."""
+    try:
+        return msgspec.convert(unseal(read_file(f"{folder}/{RECORD}"), where=folder), Application).app
+    except FileNotFoundError:
+        below = (f"{folder}/{name}" for name in _folders(folder) if name != RESERVED_STAGE)
+        tests = (f"{folder}/{RESERVED_STAGE}/{name}" for name in _folders(f"{folder}/{RESERVED_STAGE}"))
+        units = (_cut_unit(path) for path in (*below, *tests))
+        return next((unit.partition("/")[0] for unit in units if unit is not None), None)
 
 
 def _cut_unit(folder: str) -> str | None:

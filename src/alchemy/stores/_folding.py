@@ -159,16 +159,16 @@ class _Touched:
     def make(self, folder: str) -> None:
         if folder in self._there:
             return
+        above = folder.rpartition("/")[0]
         try:
-            self._disk.mkdir(folder)
-        except FileNotFoundError:
-            self.make(folder.rpartition("/")[0])
-            self._disk.mkdir(folder)
-            self._folders.add(folder.rpartition("/")[0])
+            try:
+                self._disk.mkdir(folder)
+            except FileNotFoundError:
+                self.make(above)
+                self._disk.mkdir(folder)
+            self._folders.add(above)
         except FileExistsError:
-            pass
-        else:
-            self._folders.add(folder.rpartition("/")[0])
+            pass  # also when another process was quicker
         self._there.add(folder)
 
     def prune(self, folders: set[str], *, top: str) -> None:

@@ -233,7 +233,7 @@ class HeldUnit:
             for below in files.index.within(fqn):
                 if below not in files.changes:
                     path = f"{self._folder}/{places.folder(below)}/{RECORD}"
-                    raw = encode(from_json(_body(path), where=path))
+                    raw = encode(from_json(unseal(read_file(path), where=path), where=path))
                     files.changes[below] = raw
                     moved.append(raw)
         return moved
@@ -282,9 +282,3 @@ class _Poisoning:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (OSError, DiskFull, LeaseLost)):
             raise self._held.fail(error, self._doing, self._what()) from error
-
-
-def _body(path: str) -> dict[str, object]:
-    body = unseal(read_file(path), where=path)
-    body.pop("checksum", None)
-    return body

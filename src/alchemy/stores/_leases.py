@@ -67,7 +67,7 @@ def read_lock(path: str) -> Held | None:
         return None
     try:
         return _decoder.decode(raw)
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # also what is not UTF-8
         raise StateDamaged(
             f"{path} cannot be read: {error}", path=path, hint="delete it when nobody is working on that unit"
         ) from error

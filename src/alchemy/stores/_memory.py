@@ -28,6 +28,7 @@ class _Unit:
     records: dict[str, bytes] = field(default_factory=dict[str, bytes])
     logs: dict[str, bytes] = field(default_factory=dict[str, bytes])
     token: int = 0
+    ttl: float = 60.0
     lease: Lease | None = None
 
 
@@ -91,6 +92,7 @@ class MemoryStore:
                 holder = place.lease
                 if holder is None or holder.deadline < time.time():
                     place.token += 1
+                    place.ttl = ttl
                     place.lease = Lease(
                         unit=unit, token=place.token, owner=owner, since=now(), deadline=time.time() + ttl
                     )
@@ -106,11 +108,10 @@ class MemoryStore:
             await asyncio.sleep(min(_PAUSE, left))
 
     async def renew(self, lease: Lease) -> Lease:
-        """Move the deadline by as much as it was given at first."""
+        """Move the deadline by the lease's ttl from now."""
         with self.memory.mutex:
             place = self._held(lease)
-            ttl = 60.0 if place.lease is None else max(place.lease.deadline - time.time(), 60.0)
-            place.lease = msgspec.structs.replace(lease, deadline=time.time() + ttl)
+            place.lease = msgspec.structs.replace(lease, deadline=time.time() + place.ttl)
             return place.lease
 
     async def release(self, lease: Lease) -> None:

@@ -122,7 +122,6 @@ def read_head(folder: str, unit: str) -> tuple[Manifest, Record | None] | None:
         return None
     body = unseal(raw, where=path)
     check_version(body, "min_reader", path, unit)
-    body.pop("checksum", None)
     body.pop("min_reader", None)
     body.pop("min_writer", None)
     try:
