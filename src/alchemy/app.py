@@ -12,10 +12,10 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from alchemy import config
-from alchemy.config import Launch
+from alchemy.config import AppOptions, Launch, NestedOptions
 from alchemy.engine.removal import remove
 from alchemy.errors import ConfigurationError, DeclarationError
 from alchemy.names import RESERVED_STAGE, check_app, check_id, check_stage, join
@@ -80,7 +80,7 @@ class Alchemy:
 
     secret = _Secrets()
 
-    def __call__(self, app: str, **options: Any) -> Opening:
+    def __call__(self, app: str, **options: Unpack[AppOptions]) -> Opening:
         """Open an application's stage.
 
         It begins at the call: what is declared next belongs to it. Use it as `async with alchemy(...) as app`, or
@@ -103,7 +103,13 @@ class Alchemy:
         launch = config.launch.get() or Launch()
         return Opening(app=name, unit=join(name, stage), settings=settings, kind="stage", launch=launch)
 
-    def run(self, name: str, fn: Callable[..., Awaitable[T] | T] | None = None, **options: Any) -> Nested[T]:
+    @overload
+    def run(self, name: str, fn: None = None, **options: Unpack[NestedOptions]) -> Nested[None]: ...
+    @overload
+    def run(self, name: str, fn: Callable[[], Awaitable[T]], **options: Unpack[NestedOptions]) -> Nested[T]: ...
+    @overload
+    def run(self, name: str, fn: Callable[[Scope], Awaitable[T]], **options: Unpack[NestedOptions]) -> Nested[T]: ...
+    def run(self, name: str, fn: Callable[..., Awaitable[Any]] | None = None, **options: Any) -> Nested[Any]:
         """Open a nested scope in the current one.
 
         With a function it starts at the call, and awaiting it gives the function's result; without one, enter it
@@ -117,7 +123,13 @@ class Alchemy:
         return Nested(current_scope(), name, fn, options)
 
     def test(
-        self, id: str, *, prefix: str | None = None, auto_cleanup: bool = True, app: str | None = None, **options: Any
+        self,
+        id: str,
+        *,
+        prefix: str | None = None,
+        auto_cleanup: bool = True,
+        app: str | None = None,
+        **options: Unpack[AppOptions],
     ) -> TestOpening:
         """Open a scope of its own for a test; everything in it is destroyed when it is left, also after a failure.
 

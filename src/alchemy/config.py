@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from alchemy.errors import ConfigurationError
 from alchemy.events import Listener
@@ -227,6 +227,35 @@ OPTIONS: tuple[Option, ...] = (
 
 BY_NAME = {option.name: option for option in OPTIONS}
 NESTED = frozenset(option.name for option in OPTIONS if option.nested)
+
+
+class NestedOptions(TypedDict, total=False):
+    """The options that `alchemy.run(...)` takes, for type checkers; `OPTIONS` says what each means."""
+
+    password: str | None
+    state_store: StateStore | str | None
+    destroy_strategy: Strategy | None
+    batch_size: int | None
+    max_retries: int | None
+    retry_delay: float | None
+    timeout: float | None
+    continue_on_error: bool | None
+    adopt: bool | None
+    quiet: bool | None
+
+
+class AppOptions(NestedOptions, total=False):
+    """The options that `alchemy(...)` takes."""
+
+    stage: str | None
+    phase: Phase | None
+    state_dir: str | os.PathLike[str] | None
+    enable_locking: bool | None
+    lock_timeout: float | None
+    parallelism: int | None
+    force: bool | None
+    verbose: bool | None
+    local: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from alchemy.events import Bus, Notice, RunFinished, RunStarted, Waiting
 from alchemy.names import RESERVED_STAGE, unit_of
 from alchemy.ports import Lease, Owner, StateStore
 from alchemy.resource import Resource
+from alchemy.runlog import RunLog
 from alchemy.scope import Finalize, Scope, get_current, set_current
 from alchemy.serde import encode, masked
 from alchemy.state import Application, Record
@@ -74,7 +75,7 @@ class Opening:
             chain=unit,
         )
         self.scope.opening = self
-        self._destroys_at_end = False
+        self._log: RunLog | None = None
         set_current(self.scope)
         self._may_cancel = True
         self._task = self.scope.nursery.start(self._open())
@@ -98,6 +99,8 @@ class Opening:
         self.scope.closed = True
         self.scope.nursery.release()
         with contextlib.suppress(AlchemyError, OSError):
+            await self._close_sessions()
+        with contextlib.suppress(AlchemyError, OSError):
             await self._let_go()
 
     async def _open_unit(self) -> None:
@@ -109,6 +112,9 @@ class Opening:
         if run.phase == "up" and run.session.get(run.unit) is None:
             run.session.put(run.scope_record(self.scope))
         records = run.session.records
+        if run.phase != "read" and self.scope.kind == "stage":
+            self._log = RunLog(store, run.unit, self.scope.nursery)
+            self._bus.listen(self._log)
         self._derive_early(records)
         known = sum(not record.is_scope for record in records.values())
         run.emit(RunStarted(unit=run.unit, phase=run.phase, known=known))
@@ -234,39 +240,42 @@ class Opening:
         if self.scope.closed:
             return
         self.scope.closed = True
-        run = self.run
+        failure: BaseException | None = None
         try:
+            await self._close_sessions()
+        except BaseException as error:
+            failure = error
+        self._finished(ok=ok and failure is None)
+        try:
+            if self._log is not None:
+                await self._log.flush()
             await self._let_go()
-        except BaseException:
-            ok = False
-            raise
         finally:
             self.scope.nursery.release()
-            run.emit(
-                RunFinished(
-                    unit=run.unit,
-                    phase=run.phase,
-                    ok=ok,
-                    seconds=round(time.monotonic() - run.started, 4),
-                    counts=dict(run.counts),
-                    exports=_shown(self.scope.exports),
-                )
+        if failure is not None:
+            raise failure
+
+    def _finished(self, *, ok: bool) -> None:
+        run = self.run
+        run.emit(
+            RunFinished(
+                unit=run.unit,
+                phase=run.phase,
+                ok=ok,
+                seconds=round(time.monotonic() - run.started, 4),
+                counts=dict(run.counts),
+                exports=_shown(self.scope.exports),
             )
+        )
+
+    async def _close_sessions(self) -> None:
+        """Fold what was written and give the leases back."""
+        sessions = {id(session): session for session in self.run.sessions.values()}
+        await _all_of([session.close for session in sessions.values()])
 
     async def _let_go(self) -> None:
-        """Close sessions, stores and what providers shared; the first failure is raised when all were tried."""
-        failures: list[BaseException] = []
-        sessions = list({id(session): session for session in self.run.sessions.values()}.values())
-        closers: list[Callable[[], Awaitable[None]]] = [self.run.close_shared]
-        closers += [session.close for session in sessions]
-        closers += [store.deinit for store in self._stores]
-        for close in closers:
-            try:
-                await close()
-            except BaseException as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        """Close stores and what providers shared."""
+        await _all_of([self.run.close_shared, *(store.deinit for store in self._stores)])
 
     async def _forgotten(self) -> None:
         """The loop is being shut down and nobody finalized: keep what was done, destroy nothing, and say so."""
@@ -371,6 +380,18 @@ class TestOpening(Opening):
             raise
         if failure is not None and failure is not error:
             raise failure from None
+
+
+async def _all_of(closers: list[Callable[[], Awaitable[None]]]) -> None:
+    """Call them all; raise the first failure when all were tried."""
+    failures: list[BaseException] = []
+    for close in closers:
+        try:
+            await close()
+        except BaseException as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 async def destroy_unit(unit: str, **options: Any) -> None:
