@@ -1,0 +1,31 @@
+"""What the providers of Cloudflare's resources share."""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+from alchemy.clients.cloudflare import Cloudflare, configured_target, connect
+from alchemy.provider import Context, Provider, Recover
+from alchemy.resource import Resource
+
+R = TypeVar("R", bound=Resource)
+
+
+class CloudflareProvider(Provider[R]):
+    """A provider whose objects live in the account that the environment names."""
+
+    recover: ClassVar[Recover] = "name"
+    concurrency: ClassVar[int | None] = 16  # Cloudflare allows 1200 calls in five minutes
+
+    @staticmethod
+    def configured_target() -> str | None:
+        """Say which account calls go to, without a call; `None` when the account would have to be looked up."""
+        return configured_target()
+
+    async def target(self, ctx: Context[R]) -> str:
+        """Say which account calls go to: `cloudflare:<id>`, or `cloudflare-local:<id>` for the one on this machine."""
+        return configured_target() or (await self.api(ctx)).target
+
+    async def api(self, ctx: Context[R]) -> Cloudflare:
+        """Give the run's one client."""
+        return await ctx.shared("cloudflare", connect)
