@@ -1,0 +1,1 @@
+"""For tests: of programs (fixtures, in `alchemy.testing.plugin`), and of state stores (`alchemy.testing.contract`)."""
