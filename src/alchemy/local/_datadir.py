@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_DATA_DIR = Path(".alchemy/local")
+_LARGEST_LOG = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,12 @@ class DataDir:
             ignore.write_text("*\n")
         self.run.mkdir(exist_ok=True, mode=0o700)
 
+    def trim_logs(self) -> None:
+        """Set a log aside that has grown large, in place of the one that was set aside before."""
+        for log in (self.server_log, self.workerd_log):
+            if log.exists() and log.stat().st_size > _LARGEST_LOG:
+                log.replace(log.with_suffix(".log.1"))
+
     def write_server_file(self, content: ServerFile) -> None:
         """Say where the server is, in one step."""
         aside = self.server_file.with_suffix(".new")
@@ -89,5 +96,6 @@ class DataDir:
                 shutil.rmtree(path)
         for path in (self.server_file, self.server_log, self.workerd_log):
             path.unlink(missing_ok=True)
+            path.with_suffix(".log.1").unlink(missing_ok=True)
         for ending in ("", "-wal", "-shm"):
             self.metadata.with_name(self.metadata.name + ending).unlink(missing_ok=True)

@@ -228,6 +228,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 async def _launch(data: DataDir, toolchain: Toolchain, *, detached: bool) -> asyncio.subprocess.Process:
     """Start the server process and return when it serves."""
     data.server_file.unlink(missing_ok=True)
+    data.trim_logs()
     reader, writer = os.pipe()
     log = os.open(data.server_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     begin = os.fstat(log).st_size

@@ -59,8 +59,14 @@ class Metadata:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;")
-        self._migrate(path)
+        try:
+            self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;")
+            self._migrate(path)
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise LocalCloudflareError(
+                f"{path} cannot be read: {error}", hint="start over: alchemy local reset"
+            ) from error
 
     def _migrate(self, path: Path) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()

@@ -88,7 +88,8 @@ async def deploy(context: Context, name: str, build: Callable[[Worker | None], W
     candidate = build(context.plane.workers.get(name))
     bindings.check_targets(candidate, await context.metadata.targets(), context.plane.workers)
     try:
-        await preflight(candidate, context.plane.toolchain)
+        async with context.plane.trials:
+            await preflight(candidate, context.plane.toolchain)
         return await apply(context, name, build)
     except ScriptRefused as refused:
         raise ApiError(400, 10021, str(refused)) from refused

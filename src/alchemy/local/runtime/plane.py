@@ -22,6 +22,7 @@ from alchemy.local._toolchain import Toolchain
 from alchemy.local.runtime import wiring
 from alchemy.local.runtime.files import write_files
 from alchemy.local.runtime.gate import Gate
+from alchemy.local.runtime.health import answers
 from alchemy.local.runtime.listeners import Listeners
 from alchemy.local.runtime.preflight import ScriptRefused
 from alchemy.local.runtime.process import Workerd, WorkerdRefused
@@ -34,12 +35,22 @@ _log = logging.getLogger(__name__)
 _GRACE = 5.0
 _SHORTEST, _LONGEST = 0.05, 5.0
 _STEADY = 10.0
+_TRIALS = 4
+_PING_EVERY, _PING_SECONDS = 5.0, 10.0
 
 
 @dataclass
 class _Change:
     edit: Edit
     done: asyncio.Future[Workers]
+
+    def succeed(self, workers: Workers) -> None:
+        if not self.done.done():  # its caller may have gone away
+            self.done.set_result(workers)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 class DataPlane:
@@ -54,6 +65,7 @@ class DataPlane:
         self.listeners = Listeners()
         self.gate = Gate()
         self.admin_token = secrets.token_hex(16)
+        self.trials = asyncio.Semaphore(_TRIALS)
         self._metadata = metadata
         self._inherit = inherit
         self._workers: Workers = {}
@@ -106,6 +118,7 @@ class DataPlane:
                 self._group = group
                 await self._boot(entry_port)
                 ready.set()
+                group.create_task(self._look_after())
                 while True:
                     await self._next()
         finally:
@@ -168,7 +181,7 @@ class DataPlane:
         except WorkerdRefused as refused:
             await self._go_back(before)
             if len(accepted) == 1:
-                accepted[0].done.set_exception(ScriptRefused(refused.message))
+                accepted[0].fail(ScriptRefused(refused.message))
                 return
             for change in accepted:  # one of them is to blame: let the others through
                 await self._apply([change])
@@ -177,21 +190,20 @@ class DataPlane:
             _log.exception("a change could not be written down")
             await self._go_back(before)
             for change in accepted:
-                change.done.set_exception(error)
+                change.fail(error)
             return
         for change in accepted:
-            if not change.done.done():
-                change.done.set_result(self._workers)
+            change.succeed(self._workers)
 
     async def _edited(self, changes: list[_Change]) -> tuple[Workers, list[_Change]]:
         workers, accepted = self._workers, list[_Change]()
         for change in changes:
-            if change.done.done():  # its caller has gone away
+            if change.done.done():
                 continue
             try:
                 workers = await change.edit(workers)
             except Exception as error:
-                change.done.set_exception(error)
+                change.fail(error)
             else:
                 accepted.append(change)
         return workers, accepted
@@ -242,6 +254,18 @@ class DataPlane:
         if self._group is not None:
             self._group.create_task(self._watch(self._workerd))
         self.gate.open()
+
+    async def _look_after(self) -> None:
+        """Kill a workerd that has stopped answering: a Worker that loops for ever takes all others with it."""
+        while True:
+            await asyncio.sleep(_PING_EVERY)
+            workerd = self._workerd
+            port = self.listeners.port(wiring.ADMIN)
+            if workerd is None or await answers(port, self.admin_token, seconds=_PING_SECONDS):
+                continue
+            if self._workerd is workerd:  # not replaced meanwhile
+                _log.warning("workerd has not answered for %s seconds; killing it", _PING_SECONDS)
+                await workerd.stop(grace=0)
 
     async def _watch(self, workerd: Workerd) -> None:
         status = await workerd.wait()

@@ -139,6 +139,11 @@ class Workerd:
             await self._process.wait()
         self._end_group()
 
+    def release_guard(self) -> None:
+        """Let a guard believe that this process is gone: it kills workerd and ends."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     def _end_group(self) -> None:
         if self._guarded:  # the guard may have been killed before it could kill workerd
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -3,6 +3,6 @@
 export default {
   fetch() {
     const message = "the resource behind this binding has been deleted";
-    return Response.json({ success: false, error: message }, { status: 410 });
+    return Response.json({ success: false, error: message }, { status: 500 });
   },
 };
