@@ -127,7 +127,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         name="enable_locking",
-        help="Hold a lease on the stage, so that two runs cannot interleave.",
+        help="Wait for somebody else who holds the stage. `False`: take it from them; they can write no more.",
         parse=_flag,
         default=True,
     ),

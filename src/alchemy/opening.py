@@ -132,7 +132,9 @@ class Opening:
                 )
             return found
         made = Application(app=self.run.app, lineage=secrets.token_hex(16), created_at=state.now())
-        return made if self.run.phase == "read" else await store.create_application(made)
+        if self.run.phase != "up":
+            return made
+        return await store.create_application(made)
 
     def _store(self, settings: Settings) -> StateStore:
         """Give the store that settings ask for; one per URL."""
@@ -166,6 +168,9 @@ class Opening:
         try:
             return await store.acquire(unit, owner=owner, timeout=0)
         except LockedError as error:
+            if not self.run.settings.enable_locking:
+                await store.break_(unit)
+                return await store.acquire(unit, owner=owner, timeout=self.run.settings.lock_timeout)
             self.run.emit(Waiting(unit=unit, owner=error.owner))
             return await store.acquire(unit, owner=owner, timeout=self.run.settings.lock_timeout)
 

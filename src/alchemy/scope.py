@@ -189,6 +189,7 @@ class Scope:
         self.chain: str = chain if chain is not None else (join(parent.chain, name) if parent else name)
         self.closed = False
         self.closing = False
+        self.left = False
         self.resources: dict[str, Declared] = {}
         self.scopes: dict[str, Nested[Any] | Scope] = {}
         self.kept: set[str] = set()
@@ -523,6 +524,7 @@ class Nested(Generic[T]):
             await self._leave(scope)
         except BaseException as error:
             scope.closed = True
+            scope.runner.leave(scope)
             self.error = error
             self.parent.fail(self)
         finally:
@@ -570,6 +572,7 @@ class Nested(Generic[T]):
                 await self._fail(scope, error)
         finally:
             scope.closed = True
+            scope.runner.leave(scope)
             set_current(self._before)
 
     async def _fail(self, scope: Scope, error: BaseException) -> None:

@@ -37,7 +37,8 @@ class Engine:
         self.run = run
         self.ready = Latch()
         self._open_session = open_session
-        self._queue: list[Callable[[], None]] = []
+        self._queue: list[Declared | Scope] = []
+        self._refusal: BaseException | None = None
         self._failed = False
         self.root: Scope | None = None
 
@@ -51,19 +52,32 @@ class Engine:
             run.clock.advance(max(record.seq, record.seen or 0))
         run.opened = True
         queue, self._queue = self._queue, []
-        for start in queue:
-            start()
+        for item in queue:
+            if isinstance(item, Scope):
+                self.enter(item)
+            else:
+                self.declare(item)
         self.ready.set()
 
     def refuse(self, error: BaseException) -> None:
         """The unit could not be opened: fail what waits for it."""
+        self._refusal = error
+        self.run.stopping = True
+        for item in self._queue:
+            if not isinstance(item, Scope):
+                item.error = error
+                item.latch.set()
         self._queue.clear()
         self.ready.set()
-        self.run.stopping = True
+
+    async def _until_open(self) -> None:
+        await self.ready.wait()
+        if self._refusal is not None:
+            raise self._refusal
 
     async def open(self, scope: Scope) -> None:
         """Make a nested scope's own store ready, when it has one."""
-        await self.ready.wait()
+        await self._until_open()
         assert scope.parent is not None
         if scope.settings.state_store is not scope.parent.settings.state_store and self.run.phase != "destroy":
             self.run.sessions[scope.chain] = await self._open_session(scope)
@@ -78,7 +92,7 @@ class Engine:
     def declare(self, declared: Declared) -> None:
         """Start a resource, or skip it at once when nothing has to be waited for."""
         if not self.run.opened:
-            self._queue.append(lambda: self.declare(declared))
+            self._queue.append(declared)
             return
         run = self.run
         if run.phase == "destroy":
@@ -324,7 +338,7 @@ class Engine:
         """Give a nested scope its record and its place."""
         run = self.run
         if not run.opened:
-            self._queue.append(lambda: self.enter(scope))
+            self._queue.append(scope)
             return
         run.emit(ScopeEntered(fqn=scope.chain))
         if run.phase != "up":
@@ -349,6 +363,9 @@ class Engine:
     def leave(self, scope: Scope) -> None:
         """Take note that a nested scope was left: what is declared next may depend on all of it."""
         run = self.run
+        if not scope.left:
+            scope.left = True
+            run.emit(ScopeLeft(fqn=scope.chain, ok=not scope.has_failed))
         if run.phase != "up":
             return
         assert scope.parent is not None
@@ -359,13 +376,12 @@ class Engine:
         if record.seen is None or record.seen <= scope.newest:
             record.seen = run.clock.tick()
             session.put(record)
-            run.emit(ScopeLeft(fqn=scope.chain, ok=True))
         if run.observed.get() < record.seen:
             run.observed.set(record.seen)
 
     async def finalize(self, scope: Scope, options: Finalize) -> list[str]:
         """Destroy what is in state below `scope` and was not declared; everything, if the options say so."""
-        await self.ready.wait()
+        await self._until_open()
         return await self.sweep(scope, options) if self.run.phase != "read" else []
 
     async def sweep(self, scope: Scope, options: Finalize) -> list[str]:
@@ -374,6 +390,8 @@ class Engine:
         inside = {fqn: pair for fqn, pair in records.items() if fqn.startswith(scope.chain + "/")}
         live = set() if options.everything else set(_declared_below(scope))
         live |= {holder for fqn in live for holder in _holders(fqn, scope.chain)}
+        for kept in _kept_below(scope):
+            live |= {fqn for fqn in inside if is_within(fqn, kept)}
         orphans = [pair for fqn, pair in inside.items() if fqn not in live]
         replaced = [pair for fqn, pair in inside.items() if fqn in live and pair[0].generations]
         doomed = [*doom(orphans, whole=True), *doom(replaced, whole=False)]
@@ -390,14 +408,14 @@ class Engine:
 
     async def data(self, scope: Scope) -> Mapping[str, Any]:
         """Give a scope's persisted data."""
-        await self.ready.wait()
+        await self._until_open()
         record = self._data_record(scope)
         codec = self._codec(scope)
         return {key: decode(value, open_=codec.open, build=codec.build) for key, value in record.data.items()}
 
     async def set_data(self, scope: Scope, key: str, value: Any) -> None:
         """Persist one value."""
-        await self.ready.wait()
+        await self._until_open()
         record = self._data_record(scope)
         encoded = self._codec(scope).value(value)
         if record.data.get(key, ...) != encoded:
@@ -406,7 +424,7 @@ class Engine:
 
     async def delete_data(self, scope: Scope, key: str) -> None:
         """Forget one value."""
-        await self.ready.wait()
+        await self._until_open()
         record = self._data_record(scope)
         if key in record.data:
             record.data = {name: value for name, value in record.data.items() if name != key}
@@ -466,8 +484,6 @@ def _newer(scope: Scope | None, seq: int) -> None:
 
 def _declared_below(scope: Scope) -> Iterator[str]:
     """Give the FQN of everything that this run declared below a scope, scopes included."""
-    for id in scope.kept:
-        yield join(scope.chain, id)
     for declared in scope.resources.values():
         yield declared.fqn
         if declared.inner is not None:
@@ -476,6 +492,18 @@ def _declared_below(scope: Scope) -> Iterator[str]:
         if isinstance(inner, Scope):
             yield inner.chain
             yield from _declared_below(inner)
+
+
+def _kept_below(scope: Scope) -> Iterator[str]:
+    """Give the FQNs that `register_resource` named below a scope; with everything in them they stay."""
+    for id in scope.kept:
+        yield join(scope.chain, id)
+    for declared in scope.resources.values():
+        if declared.inner is not None:
+            yield from _kept_below(declared.inner)
+    for inner in scope.scopes.values():
+        if isinstance(inner, Scope):
+            yield from _kept_below(inner)
 
 
 def _holders(fqn: str, chain: str) -> Iterator[str]:

@@ -60,6 +60,13 @@ def scope_id(nodeid: str) -> str:
 
 
 @pytest.fixture
+def _cloudflare_first(request: pytest.FixtureRequest) -> None:
+    """Start the local Cloudflare before the scope that uses it, whatever the order of a test's arguments."""
+    if "local_cloudflare" in request.fixturenames:
+        request.getfixturevalue("local_cloudflare")
+
+
+@pytest.fixture
 def alchemy_test(request: pytest.FixtureRequest) -> OpenTest:
     """Open this test's scope: `async with alchemy_test() as scope`. Works with every plugin for asynchronous tests.
 
@@ -76,7 +83,9 @@ def alchemy_test(request: pytest.FixtureRequest) -> OpenTest:
 
 
 @pytest.fixture
-async def alchemy_scope(alchemy_test: OpenTest, anyio_backend: object) -> AsyncIterator[StageScope]:
+async def alchemy_scope(
+    _cloudflare_first: None, alchemy_test: OpenTest, anyio_backend: object
+) -> AsyncIterator[StageScope]:
     """This test's scope, open: what the test declares belongs to it, and is destroyed at the end.
 
     For tests that run under anyio's plugin (`@pytest.mark.anyio`); with another plugin use `alchemy_test`.
