@@ -10,11 +10,11 @@ import sqlite3
 
 # What a semicolon in it does not end: string, quoted names, comments. Unclosed ones run to the end of the text.
 _TOKEN = re.compile(
-    r"""'(?:[^']|'')*(?:'|$) | "(?:[^"]|"")*(?:"|$) | `(?:[^`]|``)*(?:`|$) | \[[^\]]*(?:\]|$)
-    | --[^\n]*(?:\n|$) | /\*.*?(?:\*/|$) | (?P<end>;) | [^'"`\[;/-]+ | .""",
+    r"""'(?:[^']|'')*(?:'|\Z) | "(?:[^"]|"")*(?:"|\Z) | `(?:[^`]|``)*(?:`|\Z) | \[[^\]]*(?:\]|\Z)
+    | --[^\n]* | /\*(?:(?!\*/).)*(?:\*/|\Z) | (?P<end>;) | [^'"`\[;/-]+ | .""",
     re.VERBOSE | re.DOTALL,
 )
-_BLANK = re.compile(r"(?:\s|;|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|\Z))*", re.DOTALL)
+_BLANK = re.compile(r"(?:\s|;|--[^\n]*(?:\n|\Z)|/\*(?:(?!\*/).)*(?:\*/|\Z))*", re.DOTALL)
 
 
 def statements(text: str) -> list[str]:
