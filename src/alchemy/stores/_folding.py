@@ -46,27 +46,27 @@ def plan_fold(
     *,
     changes: Mapping[str, bytes | None],
     sums: Mapping[str, bytes],
-    was: Mapping[str, bool],
-    now: Mapping[str, bool],
+    paths: Mapping[str, str],
+    scopes: Mapping[str, bool],
     strays: Iterable[str],
 ) -> Plan:
     """Work out which files change. Pure.
 
     Args:
         changes: by FQN, the encoded record or `None`.
-        sums: of the files that are there.
-        was, now: whether a record is a scope's, in the files and after the changes.
+        sums, paths: of the files that are there.
+        scopes: whether a record is a scope's, after the changes.
         strays: files that an interrupted fold has left in places where nothing belongs.
     """
-    before, after = Places(unit, was), Places(unit, now)
+    places = Places(unit, scopes)
     left = dict(sums)
     written: list[tuple[str, bytes, bool]] = []
     removed: list[str] = []
     for fqn, raw in changes.items():
         if fqn == unit:
             continue
-        old = f"{folder}/{before.folder(fqn)}/{RECORD}" if fqn in sums else None
-        new = f"{folder}/{after.folder(fqn)}/{RECORD}" if raw is not None else None
+        old = paths.get(fqn)
+        new = f"{folder}/{places.folder(fqn)}/{RECORD}" if raw is not None else None
         if raw is not None and new is not None:
             sealed = seal_encoded(raw)
             checksum = checksum_of(sealed)

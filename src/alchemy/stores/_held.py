@@ -38,6 +38,7 @@ class _Files:
 
     sums: dict[str, bytes]
     scopes: dict[str, bool]
+    paths: dict[str, str]
     strays: list[str]
     own: bytes | None
     changes: dict[str, bytes | None]
@@ -129,6 +130,7 @@ class HeldUnit:
         self._files = _Files(
             sums=tree.sums,
             scopes=tree.scopes,
+            paths=tree.paths,
             strays=list(tree.bad),
             own=encode(own) if own is not None else None,
             changes=reading.changes,
@@ -203,8 +205,8 @@ class HeldUnit:
             self._unit,
             changes=files.changes,
             sums=files.sums,
-            was=files.scopes,
-            now=files.index.scopes,
+            paths=files.paths,
+            scopes=files.index.scopes,
             strays=files.strays,
         )
         fold = Fold(count=len(plan.sums), hash=hash_sums(plan.sums.values()))
@@ -226,13 +228,15 @@ class HeldUnit:
     def _take_along(self, files: _Files) -> list[bytes]:
         """Count records as changed that have to move because one above them became, or ceased to be, a resource."""
         moved: list[bytes] = []
-        places = Places(self._unit, files.scopes)
+        places = Places(self._unit, files.index.scopes)
         for fqn in list(files.changes):
             if files.scopes.get(fqn, True) == files.index.scopes.get(fqn, True):
                 continue
             for below in files.index.within(fqn):
-                if below not in files.changes:
-                    path = f"{self._folder}/{places.folder(below)}/{RECORD}"
+                if below in files.changes:
+                    continue
+                path = files.paths[below]
+                if path != f"{self._folder}/{places.folder(below)}/{RECORD}":
                     raw = encode(from_json(unseal(read_file(path), where=path), where=path))
                     files.changes[below] = raw
                     moved.append(raw)

@@ -276,12 +276,14 @@ def _frame_at(data: bytes, position: int, token: int) -> tuple[Frame, int] | Non
 
 
 def _last_good_after(data: bytes, position: int, token: int) -> int:
+    # Not only at the beginnings of lines: the end of the line before may be what is damaged.
     last = 0
-    while (position := data.find(b'\n{"n":', position)) >= 0:
-        position += 1
+    while (position := data.find(b'{"n":', position)) >= 0:
         read = _frame_at(data, position, token)
-        if read is not None:
-            last, position = read[0].n, read[1] - 1
+        if read is None:
+            position += 1
+        else:
+            last, position = read[0].n, read[1]
     return last
 
 

@@ -227,7 +227,7 @@ def _lock_within(fd: int, how: int, lock_path: str, wait: float) -> None:
             if time.monotonic() > end:
                 raise _guard_kept(lock_path, wait) from None
             time.sleep(pause)
-            pause = min(pause * 1.5, 0.02)
+            pause = min(pause * 1.5, 0.005)
         else:
             return
 

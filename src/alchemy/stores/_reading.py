@@ -13,9 +13,9 @@ import msgspec
 
 from alchemy.errors import StateDamaged, StateTooNew
 from alchemy.names import leaf, parent
-from alchemy.state import SCOPE_KINDS, VERSION, JsonObject, Record, decode, from_json, seal, to_json, unseal
+from alchemy.state import SCOPE_KINDS, VERSION, JsonObject, Record, decode, from_json, seal_encoded, unseal
 from alchemy.stores._journal import START, Chain, Fold, chain, commits_of, journal_token, scan
-from alchemy.stores._layout import RECORD, RESOURCES, Places, quote, quote_scope, unquote
+from alchemy.stores._layout import RECORD, RESOURCES, quote, quote_scope, unquote
 
 _CHECKSUM = slice(-20, -4)  # of a sealed file: where `state.seal` puts the checksum's hexadecimal digits
 _CHUNK = 1 << 16
@@ -45,7 +45,7 @@ class Tree:
         records: by FQN, the unit's own included.
         sums: the files' checksums by FQN, without the unit's own.
         scopes: whether a record is a scope's, by FQN.
-        strays: whose record lies in a file of `bad`, where that can be told.
+        paths: the records' files, by FQN, without the unit's own.
         bad: files that cannot be read, with the reason.
         bare: folders where a record should be and none is.
         manifest: `None` when there is no `state.json` of the unit.
@@ -54,8 +54,8 @@ class Tree:
     records: dict[str, Record] = field(default_factory=dict[str, Record])
     sums: dict[str, bytes] = field(default_factory=dict[str, bytes])
     scopes: dict[str, bool] = field(default_factory=dict[str, bool])
+    paths: dict[str, str] = field(default_factory=dict[str, str])
     bad: dict[str, StateDamaged] = field(default_factory=dict[str, StateDamaged])
-    strays: dict[str, str] = field(default_factory=dict[str, str])
     bare: list[str] = field(default_factory=list[str])
     manifest: Manifest | None = None
 
@@ -228,13 +228,13 @@ class _Walk:
         tree.records[fqn] = record
         tree.sums[fqn] = raw[_CHECKSUM]
         tree.scopes[fqn] = scope
+        tree.paths[fqn] = path
         return record
 
     def _check_place(self, record: Record, path: str, chain: str | None, name: str, *, scope: bool) -> None:
         expected = quote_scope(leaf(record.fqn)) if scope else quote(leaf(record.fqn))
         misplaced = expected != name or (chain is not None and parent(record.fqn) != chain) or record.is_scope != scope
         if misplaced or record.fqn in self._tree.records:
-            self._tree.strays[path] = record.fqn
             raise StateDamaged(
                 f"{path} holds the record of {record.fqn}, which does not belong there",
                 path=path,
@@ -296,26 +296,27 @@ def _unknown(tree: Tree) -> str:
 
 
 def _check_half_folded(fold: Fold, changes: dict[str, bytes | None], tree: Tree, folder: str, unit: str) -> None:
-    """A fold was begun and not finished: the files may hold any part of it, but nothing else."""
-    scopes = {**tree.scopes, **{fqn: peek(raw).kind in SCOPE_KINDS for fqn, raw in changes.items() if raw}}
-    places = Places(unit, scopes)
-    being_written = {f"{folder}/{places.folder(fqn)}/{RECORD}" for fqn in changes} if tree.bad else set[str]()
-    for path, error in tree.bad.items():
-        if path not in being_written and tree.strays.get(path) not in changes:
-            raise error
+    """A fold was begun and not finished: the files may hold any part of it, but nothing else.
+
+    A file that was cut short, or lies where its record no longer belongs, does not matter when without it all
+    is there that the fold was to leave; the next fold removes it.
+    """
     sums = dict(tree.sums)
     for fqn, raw in changes.items():
         if fqn == unit or raw is None:
             sums.pop(fqn, None)
         else:
-            sums[fqn] = checksum_of(seal(to_json(decode(raw, where=folder))))
-    if len(sums) != fold.count or hash_sums(sums.values()) != fold.hash:
-        raise StateDamaged(
-            f"the records in {folder} and its journals do not fit together: {fold.count} records were to be there"
-            f" and {len(sums)} are{_unknown(tree)}",
-            path=folder,
-            hint="restore the unit from a backup",
-        )
+            sums[fqn] = checksum_of(seal_encoded(raw))
+    if len(sums) == fold.count and hash_sums(sums.values()) == fold.hash:
+        return
+    for error in tree.bad.values():
+        raise error
+    raise StateDamaged(
+        f"the records in {folder} and its journals do not fit together: {fold.count} records were to be there"
+        f" and {len(sums)} are{_unknown(tree)}",
+        path=folder,
+        hint="restore the unit from a backup",
+    )
 
 
 def _apply(records: dict[str, Record], changes: dict[str, bytes | None], folder: str) -> dict[str, Record]:

@@ -1,0 +1,72 @@
+"""Which store is opened for a place."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from alchemy import stores
+from alchemy.errors import ConfigurationError
+from alchemy.stores import FileStore, MemoryStore, open_store
+
+
+@pytest.mark.parametrize(
+    ("place", "url"),
+    [
+        ("/srv/state", "file:///srv/state"),
+        ("file:///srv/my%20state", "file:///srv/my state"),
+        ("file://localhost/srv/state", "file:///srv/state"),
+        (Path("/srv/state"), "file:///srv/state"),
+        ("memory:", "memory:"),
+    ],
+)
+def test_known_places(place: str | Path, url: str) -> None:
+    """Paths, file URLs and memory are known."""
+    store = open_store(place)
+    assert isinstance(store, MemoryStore if url == "memory:" else FileStore)
+    assert store.url == url
+
+
+@pytest.mark.parametrize("place", [".alchemy", "file:.alchemy", "./.alchemy"])
+def test_a_relative_place(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path means the current folder at the time of the call."""
+    monkeypatch.chdir(tmp_path)
+    store = open_store(place)
+    monkeypatch.chdir("/")
+    assert store.url == f"file://{tmp_path}/.alchemy"
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("s4://bucket", "no state store for s4"),
+        ("file://server/share", "another machine"),
+        ("file:", "no folder"),
+        ("", "empty"),
+    ],
+)
+def test_unknown_places(place: str, said: str) -> None:
+    """What cannot be opened is an error that says why, and what there is."""
+    with pytest.raises(ConfigurationError, match=said) as refused:
+        open_store(place)
+    assert refused.value.hint
+    if "no state store" in said:
+        assert "file:, memory:" in refused.value.hint
+
+
+def test_third_parties_bring_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package's entry point is called with the URL."""
+    mine = EntryPoint("mine", "alchemy.stores:FileStore", stores.ENTRY_POINTS)
+    monkeypatch.setattr(stores, "entry_points", lambda group: [mine] if group == stores.ENTRY_POINTS else [])
+    assert isinstance(open_store("mine:/x"), FileStore)
+    with pytest.raises(ConfigurationError, match="others:") as refused:
+        open_store("others://x")
+    assert "mine:" in str(refused.value.hint)
+
+
+def test_names_of_the_module() -> None:
+    """Only what is exported can be had."""
+    with pytest.raises(AttributeError, match="OtherStore"):
+        _ = stores.OtherStore
