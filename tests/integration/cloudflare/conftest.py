@@ -115,6 +115,12 @@ MakeHand = Callable[[CloudflareProvider[Any], str], Hand]
 
 
 @pytest.fixture
+def make_hand() -> Callable[[CloudflareProvider[Any], Cloudflare], Hand]:
+    """Make what calls a provider's handlers on any client."""
+    return lambda provider, api: Hand(provider, api, "its-name")
+
+
+@pytest.fixture
 def hand(api: Cloudflare) -> MakeHand:
     """Make what calls a provider's handlers."""
     return lambda provider, name: Hand(provider, api, name)

@@ -1,0 +1,167 @@
+"""What the resources are called, refer to and accept, and what their bindings become."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import alchemy.cloudflare
+from alchemy.cloudflare import D1Database, KVNamespace, R2Bucket, Worker
+from alchemy.cloudflare._bindings import observed, wire
+from alchemy.cloudflare.d1_database import D1DatabaseProvider
+from alchemy.cloudflare.kv_namespace import KVNamespaceProvider
+from alchemy.cloudflare.provider import CloudflareProvider
+from alchemy.cloudflare.r2_bucket import R2BucketProvider
+from alchemy.cloudflare.worker import WorkerProvider, bundle_of
+from alchemy.errors import DeclarationError
+from alchemy.names import physical_name
+from alchemy.provider import resource_class
+from alchemy.resource import Resource, class_of_kind, make_detached
+from alchemy.secret import Secret
+
+RULES = {
+    WorkerProvider: r"[a-z0-9][a-z0-9-]{0,62}",
+    D1DatabaseProvider: r"[a-z0-9][a-z0-9-]{0,62}",
+    KVNamespaceProvider: r"[A-Za-z0-9_-]{1,512}",
+    R2BucketProvider: r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
+}
+
+
+def made(cls: type[Resource], **values: Any) -> Any:
+    """Make a resource as a handler gets it."""
+    return make_detached(cls, id="it", fqn="app/dev/it", values=values)
+
+
+def test_the_package_exports_its_resources() -> None:
+    """What a program imports is there, and nothing else is promised."""
+    assert alchemy.cloudflare.__all__ == ["Binding", "D1Database", "KVNamespace", "R2Bucket", "Worker"]
+
+
+@pytest.mark.parametrize("provider", list(RULES))
+def test_each_provider_handles_its_kind(provider: type[CloudflareProvider[Any]]) -> None:
+    """Kinds are those of Alchemy for TypeScript, and a record's words lead back to the provider."""
+    cls = resource_class(provider)
+    assert cls._provider == f"{cls.__module__}:{provider.__name__}"
+    assert class_of_kind(f"cloudflare::{cls.__name__}") is cls
+    assert provider.recover == "name"
+    assert provider.name_input in cls._spec.inputs
+
+
+@given(st.sampled_from(list(RULES)), st.text(min_size=1, max_size=300))
+def test_engine_made_names_follow_cloudflares_rules(provider: type[CloudflareProvider[Any]], fqn: str) -> None:
+    """Whatever a resource is called, the name made for it is one that Cloudflare takes."""
+    naming = provider.naming
+    assert naming is not None
+    name = physical_name(naming, lineage="00" * 16, fqn=fqn, kind="k", generation=1)
+    assert re.fullmatch(RULES[provider], name)
+
+
+@pytest.mark.parametrize(
+    ("cls", "fields"),
+    [
+        (D1Database, {"database_id", "database_name"}),
+        (KVNamespace, {"namespace_id"}),
+        (R2Bucket, {"bucket_name", "jurisdiction"}),
+        (Worker, {"script_name"}),
+    ],
+)
+def test_a_reference_holds_what_a_binding_needs(cls: type[Resource], fields: set[str]) -> None:
+    """Who binds a resource is touched only when these change: not by a migration, a title or an edited script."""
+    assert set(cls._spec.reference or ()) == fields
+
+
+@pytest.mark.parametrize(
+    ("bindings", "fits"),
+    [
+        ({"DB": made(D1Database)}, True),
+        ({"A": "t", "B": 1, "C": 1.5, "D": True, "E": {"a": [None]}, "F": [1], "G": Secret("s")}, True),
+        ({}, True),
+        ({"A": None}, False),
+        ({"A": b"bytes"}, False),
+        ({"A": object()}, False),
+        ({"A": Secret(1)}, False),
+        ({1: "a"}, False),
+        (["A"], False),
+    ],
+)
+def test_what_a_worker_can_be_bound_to(bindings: Any, fits: bool) -> None:
+    """The constructor's check takes what Cloudflare can be given, and refuses the rest."""
+    check = Worker._spec.inputs["bindings"].check
+    assert check is not None
+    assert check(bindings) is fits
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("t", {"type": "plain_text", "text": "t"}),
+        ("", {"type": "plain_text", "text": ""}),
+        (3, {"type": "json", "json": 3}),
+        (True, {"type": "json", "json": True}),
+        (0.5, {"type": "json", "json": 0.5}),
+        ({"a": [1, None]}, {"type": "json", "json": {"a": [1, None]}}),
+        ((1, 2), {"type": "json", "json": [1, 2]}),
+        (Secret("s"), {"type": "secret_text", "text": "s"}),
+        (made(D1Database, database_id="u"), {"type": "d1", "id": "u", "database_id": "u"}),
+        (made(KVNamespace, namespace_id="n"), {"type": "kv_namespace", "namespace_id": "n"}),
+        (made(R2Bucket, bucket_name="b"), {"type": "r2_bucket", "bucket_name": "b"}),
+        (
+            made(R2Bucket, bucket_name="b", jurisdiction="eu"),
+            {"type": "r2_bucket", "bucket_name": "b", "jurisdiction": "eu"},
+        ),
+        (made(Worker, script_name="w"), {"type": "service", "service": "w"}),
+    ],
+)
+def test_a_binding_as_the_upload_has_it(value: Any, expected: dict[str, Any]) -> None:
+    """Each kind of value becomes the type of binding that gives the code what was declared."""
+    assert wire("NAME", value) == {"name": "NAME", **expected}
+
+
+@pytest.mark.parametrize("value", [{"a": float("nan")}, [object()], {"a": Secret("s3cr3t")}, [made(D1Database)]])
+def test_what_json_cannot_hold_is_refused_by_name(value: Any) -> None:
+    """The error names the binding and shows no value."""
+    with pytest.raises(DeclarationError, match="'NAME'") as caught:
+        wire("NAME", value)
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_resource_of_another_kind_is_refused() -> None:
+    """A Worker cannot be bound to what Cloudflare knows nothing of."""
+
+    class Other(Resource, kind="test::Other", provider=WorkerProvider):
+        pass
+
+    with pytest.raises(DeclarationError, match="'NAME' is a Other"):
+        wire("NAME", made(Other))
+
+
+def test_bindings_are_observed_in_the_programs_words() -> None:
+    """What is as declared compares equal to it; what was changed, taken away or added is shown as it is."""
+    database = made(D1Database, database_id="u")
+    declared = {"KEY": Secret("s"), "DB": database, "TEXT": "t", "LOST": 1, "JSON": {"a": 1}}
+    found: list[dict[str, Any]] = [
+        {"name": "NEW", "type": "plain_text", "text": "n"},
+        {"name": "DB", "type": "d1", "id": "u"},
+        {"name": "TEXT", "type": "plain_text", "text": "other"},
+        {"name": "KEY", "type": "secret_text"},
+        {"name": "JSON", "type": "json", "json": {"a": 1}},
+    ]
+    seen = observed(declared, found)
+    assert list(seen) == ["KEY", "DB", "TEXT", "JSON", "NEW"]
+    assert seen["DB"] is database
+    assert {name: seen[name] for name in ("KEY", "JSON")} == {"KEY": Secret("s"), "JSON": {"a": 1}}
+    assert seen["TEXT"] == {"type": "plain_text", "text": "other"}
+
+
+@pytest.mark.parametrize(
+    ("values", "which"),
+    [({}, "neither"), ({"script": "export default {}", "entrypoint": "worker.js"}, "both")],
+)
+def test_a_worker_has_exactly_one_source(values: dict[str, str], which: str) -> None:
+    """Neither or both of `entrypoint` and `script` is an error that names the Worker."""
+    with pytest.raises(DeclarationError, match=f"'it' has {which}"):
+        bundle_of(made(Worker, **values))
