@@ -62,6 +62,9 @@ class Metadata:
         try:
             self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;")
             self._migrate(path)
+        except LocalCloudflareError:
+            self._connection.close()
+            raise
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise LocalCloudflareError(

@@ -100,8 +100,11 @@ class Workerd:
             try:
                 async with asyncio.timeout(seconds):
                     ready = await _listening(events, set(sockets))
+                    if not ready:
+                        # Its end of the pipe is closed, so it is ending. Killing it now would make asyncio lose the
+                        # status, which says whether it ran out of processor time.
+                        await workerd.wait()
             except TimeoutError:
-                await workerd.stop(grace=0)
                 raise WorkerdRefused(f"workerd did not listen within {seconds} seconds", timed_out=True) from None
             finally:
                 if not ready:
