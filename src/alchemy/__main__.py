@@ -1,0 +1,5 @@
+"""`python -m alchemy` is `alchemy`."""
+
+from alchemy.cli import main
+
+main()

@@ -1,0 +1,88 @@
+"""`alchemy destroy`: destroy everything of a stage. State says what there is; the program is not run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alchemy.cli.options import given, launch_options
+
+if TYPE_CHECKING:
+    from alchemy.ports import StateStore
+
+SHOWN = 20
+
+
+@click.command("destroy")
+@click.argument("target", required=False)
+@launch_options(
+    "stage",
+    "local",
+    "parallelism",
+    "destroy_strategy",
+    "quiet",
+    "verbose",
+    "state_dir",
+    "state_store",
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Write every event as a line of JSON, and nothing else.")
+def command(target: str | None, yes: bool, as_json: bool, **options: Any) -> int:
+    """Destroy everything of a stage.
+
+    TARGET is a chain such as notes/prod, or an application, or a program. Without it the program of the current
+    folder says which application is meant; it is read, not run. State alone says what is destroyed.
+    """
+    return _destroy(target, given(options), yes=yes, as_json=as_json)
+
+
+def _destroy(target: str | None, options: Mapping[str, Any], *, yes: bool, as_json: bool) -> int:
+    from alchemy.cli.execution import execute
+    from alchemy.cli.launching import finish, listen, use_local
+    from alchemy.cli.places import check_unit, find_place, reading
+    from alchemy.cli.programs import add_to_path
+    from alchemy.cli.targets import find_unit, parted
+    from alchemy.opening import destroy_unit
+
+    program, chain = parted(target)
+    place = find_place(options, operation="destroy", program=program)
+
+    async def look(store: StateStore) -> tuple[str, list[str]]:
+        unit = await find_unit(store, place, chain)
+        await check_unit(store, unit)
+        records = await store.all(unit)
+        return unit, [f"{fqn}  {records[fqn].kind}" for fqn in sorted(records) if not records[fqn].is_scope]
+
+    unit, names = reading(place, look)
+    if names and not yes:
+        _ask(unit, names)
+    add_to_path(place.root)  # providers may be modules beside the program
+    if place.settings.local:
+        use_local(place)
+    display = listen(place, as_json=as_json)
+    ending = execute(lambda: destroy_unit(unit, **place.store), display)
+    return finish(ending, display, place)
+
+
+def _ask(unit: str, names: list[str]) -> None:
+    """Show what will be destroyed, and go on only when a person says so.
+
+    Raises:
+        UsageError: there is no terminal to ask on.
+        Abort: the answer was no.
+    """
+    from alchemy.cli import terminal
+
+    count = f"{len(names)} resource" + ("" if len(names) == 1 else "s")
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{unit} has {count}, and there is no terminal to ask whether to destroy: add --yes")
+    terminal.note(f"This destroys {count} of {unit}:")
+    for name in names[:SHOWN]:
+        terminal.note(f"  {name}")
+    if len(names) > SHOWN:
+        terminal.note(f"  … and {len(names) - SHOWN} more")
+    if not click.confirm("Destroy?", err=True):
+        raise click.Abort

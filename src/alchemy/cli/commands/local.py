@@ -1,0 +1,112 @@
+"""`alchemy local`: the Cloudflare on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alchemy.cli.entry import Commands
+from alchemy.cli.options import given, launch_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from alchemy.local import LocalCloudflare
+
+
+@click.group("local", cls=Commands)
+def command() -> None:
+    """The Cloudflare on this machine. Its data lies in the state folder, under local."""
+
+
+@command.command("start")
+@launch_options("state_dir")
+def start(**options: Any) -> None:
+    """Start it in the background, if it is not running, and print where it is."""
+    from alchemy.cli.local_cloudflare import ensure_running
+
+    _print_addresses(ensure_running(_data(options)))
+
+
+@command.command("stop")
+@launch_options("state_dir")
+def stop(**options: Any) -> None:
+    """Stop it; its data stays."""
+    data = _data(options)
+    from alchemy.local import stop as stop_it
+
+    click.echo("stopped" if asyncio.run(stop_it(data)) else "it was not running")
+
+
+@command.command("status")
+@launch_options("state_dir")
+def status(**options: Any) -> int:
+    """Print what runs, and where. Exit code 1 when it is not running."""
+    data = _data(options)
+    from alchemy.local import status as ask
+
+    found = asyncio.run(ask(data))
+    if not found.running or found.info is None:
+        click.echo("not running")
+        return 1
+    _print_addresses(found.info)
+    click.echo(f"has       {found.databases} D1, {found.namespaces} KV, {found.buckets} R2")
+    for worker in found.workers:
+        click.echo(
+            f"worker    {worker.name}  {worker.url}  {worker.entry_url}"
+            if worker.enabled
+            else f"worker    {worker.name}"
+        )
+    return 0
+
+
+@command.command("reset")
+@launch_options("state_dir")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def reset(yes: bool, **options: Any) -> None:
+    """Stop it, and delete everything in it. State still knows what was there: destroy first, or use new stages."""
+    import sys
+
+    data = _data(options)
+    from alchemy.local import reset as reset_it
+
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"there is no terminal to ask on whether to delete {data}: add --yes")
+        click.confirm(f"Delete everything in {data}?", abort=True, err=True)
+    asyncio.run(reset_it(data))
+    click.echo("reset")
+
+
+@command.command("env")
+@launch_options("state_dir")
+def env(**options: Any) -> None:
+    """Print the variables that lead to it: eval "$(alchemy local env)"."""
+    data = _data(options)
+    from alchemy.errors import ConfigurationError
+    from alchemy.local import environment
+    from alchemy.local import status as ask
+
+    found = asyncio.run(ask(data))
+    if found.info is None:
+        raise ConfigurationError("the local Cloudflare is not running", hint="alchemy local start")
+    for name, value in environment(found.info).items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _data(options: dict[str, Any]) -> Path:
+    """Give the data folder, once it is known that everything needed is installed."""
+    from alchemy.cli.local_cloudflare import check_installed
+    from alchemy.cli.places import find_place
+
+    check_installed()
+    return find_place(given(options), operation="local").local_data
+
+
+def _print_addresses(info: LocalCloudflare) -> None:
+    click.echo(f"api       {info.base_url}")
+    click.echo(f"workers   http://NAME.localhost:{info.entry_port}")
+    click.echo(f"data      {info.data_dir}")

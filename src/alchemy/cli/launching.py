@@ -1,0 +1,85 @@
+"""Running a program: what `deploy` and `run` share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from alchemy import config
+from alchemy.cli import failures, terminal
+from alchemy.cli.execution import INTERRUPTED, Ending, execute
+from alchemy.cli.places import Place, find_place
+from alchemy.cli.programs import find_program, load_main, shown
+from alchemy.cli.render import Display, choose
+
+
+def run_program(given: str | None, *, options: Mapping[str, Any], operation: str, as_json: bool) -> int:
+    """Load a program, run its `main`, show what happens, and give the exit code.
+
+    Args:
+        given: the program, as on the command line.
+        options: from the command line, as `config.OPTIONS` names them.
+        operation: what holds the lease, for others to read.
+        as_json: write events, one a line.
+
+    Raises:
+        AlchemyError: there is no program, or an option cannot be used.
+    """
+    program = find_program(given)
+    place = find_place(options, operation=operation, program=program)
+    display = listen(place, as_json=as_json)
+    if place.settings.local:
+        use_local(place)
+    verbose = place.settings.verbose
+    try:
+        main = load_main(program)
+    except Exception as error:
+        failures.show(error, root=place.root, verbose=verbose)
+        return 1
+    ending = execute(main, display)
+    code = finish(ending, display, place)
+    if code == 0 and not display.progress.phases:
+        terminal.problem(
+            f"{shown(program)} opened no application: nothing was done",
+            'write `async with alchemy("my-app") as app:` in main, and declare resources in it',
+        )
+        return 1
+    return code
+
+
+def listen(place: Place, *, as_json: bool) -> Display:
+    """Make the display, and let it hear what the program's applications emit."""
+    settings = place.settings
+    display = choose(as_json=as_json, quiet=settings.quiet, verbose=settings.verbose)
+    launch = config.launch.get()
+    assert launch is not None
+    config.launch.set(replace(launch, listeners=(*launch.listeners, display)))
+    return display
+
+
+def use_local(place: Place) -> None:
+    """Let this process talk to the Cloudflare on this machine, started if need be."""
+    from alchemy.cli.local_cloudflare import ensure_running
+
+    ensure_running(place.local_data)
+
+
+def finish(ending: Ending, display: Display, place: Place) -> int:
+    """List what failed, and give the exit code."""
+    named: set[str] = set()
+    error = ending.error
+    interrupted = ending.interrupted
+    if error is not None and not _is_cancellation(error):
+        named = failures.show(error, root=place.root, verbose=place.settings.verbose)
+    failures.show_more(display.progress.failed, besides=named)
+    if interrupted:
+        terminal.note("interrupted: what had begun is recorded; the next run continues from there")
+        return INTERRUPTED
+    return 0 if error is None and display.progress.ok else 1
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    import asyncio
+
+    return isinstance(error, asyncio.CancelledError)
