@@ -37,18 +37,26 @@ demo: $(STAMPS)/project runtime ## Deploy, use, change and destroy the example o
 test: setup ## Run every test
 	@$(BIN)/python -m pytest $(ARGS)
 
-.PHONY: check
-check: setup ## Check format, lint, types and import layers
+.PHONY: check check-format check-lint check-types check-layers
+check: check-format check-lint check-types check-layers ## Check format, lint, types and import layers
+
+check-format: setup
 	@$(BIN)/ruff format --check .
+
+check-lint: setup
 	@$(BIN)/ruff check .
+
+check-types: setup
 	@$(BIN)/mypy
 	@$(BIN)/pyright
-	@$(BIN)/lint-imports
+
+check-layers: setup
+	@$(BIN)/lint-imports --no-logo
 
 .PHONY: bench
 bench: $(STAMPS)/project ## Measure the engine, alone and beside its peers
-	@$(BIN)/python benchmarks/engine.py $(ARGS)
-	@$(BIN)/python benchmarks/peers.py $(ARGS)
+	@$(BIN)/python benchmarks/engine.py
+	@$(BIN)/python benchmarks/peers.py
 
 .PHONY: lock
 lock: $(STAMPS)/dev ## Pin the dependencies again (to the newest: ARGS=--upgrade)

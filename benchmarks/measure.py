@@ -1,0 +1,103 @@
+"""Running a command as a person would, and saying what it took: the whole process, from start to exit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PROGRAMS = HERE / "programs"
+BUILD = HERE.parent / "build" / "benchmarks"
+"""Beside the sources and not in a temporary folder: that is often memory, where a durable write costs nothing."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a process took.
+
+    Attributes:
+        seconds: from its start until it was gone.
+        peak_mb: the most memory it held at once, in MiB.
+    """
+
+    seconds: float
+    peak_mb: float
+
+    def to_json(self) -> dict[str, float]:
+        """Give it in the precision that means anything."""
+        return {"seconds": round(self.seconds, 3), "peak_mb": round(self.peak_mb, 1)}
+
+
+class Failed(Exception):
+    """A measured command did not do what it should have: its number would mean nothing."""
+
+
+def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None) -> Sample:
+    """Run a command to its end.
+
+    Args:
+        env: in place of variables of the caller; see `environment`.
+
+    Raises:
+        Failed: it exited with an error; the end of what it printed is in the message.
+    """
+    # What is not written out yet belongs to whoever ran before, and must not be waited for by this one's fsync.
+    os.sync()
+    with tempfile.TemporaryFile() as printed:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment(env), stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            printed.seek(0)
+            end = printed.read()[-2000:].decode(errors="replace")
+            raise Failed(f"{' '.join(command)} exited with {process.returncode}:\n{end}")
+    # Bytes on macOS, kibibytes elsewhere.
+    unit = 1024 * 1024 if sys.platform == "darwin" else 1024
+    return Sample(seconds, usage.ru_maxrss / unit)
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give the caller's environment without settings of the tools that are measured, and with `more`."""
+    ours = ("ALCHEMY_", "CLOUDFLARE_", "TF_", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return kept | dict(more or {})
+
+
+def median(samples: Sequence[Sample]) -> Sample:
+    """Give the median of the seconds, and the largest peak."""
+    return Sample(statistics.median(sample.seconds for sample in samples), max(sample.peak_mb for sample in samples))
+
+
+@contextmanager
+def work_folder(name: str) -> Iterator[Path]:
+    """Give an empty folder on a real disk, removed afterwards."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=BUILD))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def expect(found: int, wanted: int, what: str) -> None:
+    """Insist that a measured command did its work."""
+    if found != wanted:
+        raise Failed(f"expected {wanted} {what}, found {found}")
+
+
+def count_files(folder: Path, pattern: str = "*") -> int:
+    """Count the files below a folder; 0 when there is none."""
+    return sum(1 for path in folder.rglob(pattern) if path.is_file())

@@ -1,0 +1,8 @@
+variable "n" {
+  type = number
+}
+
+resource "terraform_data" "r" {
+  count = var.n
+  input = "1-${count.index}"
+}
