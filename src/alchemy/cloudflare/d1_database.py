@@ -147,6 +147,8 @@ def _observed(declared: D1Database, database_id: str, found: D1) -> D1Database:
     seen = detached(declared, database_id=database_id, database_name=name)
     if declared.name is not None:
         seen = detached(seen, name=name)
+    if declared.jurisdiction is not None:
+        seen = detached(seen, jurisdiction=found.jurisdiction)
     if declared.read_replication is not None and found.read_replication is not None:
         seen = detached(seen, read_replication=found.read_replication.mode)
     return seen

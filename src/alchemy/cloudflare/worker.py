@@ -13,7 +13,7 @@ from alchemy.cloudflare.d1_database import D1Database
 from alchemy.cloudflare.kv_namespace import KVNamespace
 from alchemy.cloudflare.provider import CloudflareProvider
 from alchemy.cloudflare.r2_bucket import R2Bucket
-from alchemy.errors import DeclarationError, Gone
+from alchemy.errors import DeclarationError, Gone, ProviderError
 from alchemy.names import Naming
 from alchemy.provider import Context
 from alchemy.resource import Resource, detached, output, prop
@@ -184,11 +184,15 @@ class WorkerProvider(CloudflareProvider[Worker]):
         with calling(f"upload the Worker {name!r}", service="workers", kind="create"):
             etag = await _upload(api, name, bundle, want, date)
         await ctx.checkpoint(script_name=name, etag=etag, url=None)
-        with calling(f"let the Worker {name!r} answer", service="workers"):
-            place = await api.sdk.workers.scripts.subdomain.create(
-                name, account_id=api.account_id, enabled=want.workers_dev
-            )
-        url = await _url(api, name, want.workers_dev, place.model_extra)
+        try:
+            with calling(f"let the Worker {name!r} answer", service="workers"):
+                place = await api.sdk.workers.scripts.subdomain.create(
+                    name, account_id=api.account_id, enabled=want.workers_dev
+                )
+            url = await _url(api, name, want.workers_dev, place.model_extra)
+        except ProviderError as error:
+            error.ambiguous = True  # the Worker is there, though its create failed
+            raise
         return ctx.result(script_name=name, etag=etag, url=url)
 
     async def delete(self, ctx: Context[Worker], have: Worker) -> None:

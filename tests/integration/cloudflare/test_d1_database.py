@@ -173,6 +173,12 @@ async def test_nothing_is_created_when_the_folder_is_missing(
     assert await database.find(want) is None
 
 
+async def test_where_it_must_be_is_read(database: Hand, declared: Declared) -> None:
+    """A jurisdiction that was declared is observed as it is."""
+    have = await database.create(declared(D1Database, "db", jurisdiction="eu"))
+    assert (await database.read(have)).jurisdiction == "eu"
+
+
 async def test_replication_is_changed(database: Hand, declared: Declared) -> None:
     """An update of `read_replication` is accepted, and reading an undeclared one changes nothing."""
     have = await database.create(declared(D1Database, "db"))

@@ -16,8 +16,10 @@ from alchemy.cloudflare.d1_database import D1DatabaseProvider
 from alchemy.cloudflare.kv_namespace import KVNamespaceProvider
 from alchemy.cloudflare.provider import CloudflareProvider
 from alchemy.cloudflare.r2_bucket import R2BucketProvider
-from alchemy.cloudflare.worker import WorkerProvider, bundle_of
+from alchemy.cloudflare.worker import COMPATIBILITY_DATE, WorkerProvider, bundle_of
+from alchemy.engine.values import Sealed
 from alchemy.errors import DeclarationError
+from alchemy.local import NEWEST_COMPATIBILITY_DATE
 from alchemy.names import physical_name
 from alchemy.provider import resource_class
 from alchemy.resource import Resource, class_of_kind, make_detached
@@ -155,6 +157,24 @@ def test_bindings_are_observed_in_the_programs_words() -> None:
     assert seen["DB"] is database
     assert {name: seen[name] for name in ("KEY", "JSON")} == {"KEY": Secret("s"), "JSON": {"a": 1}}
     assert seen["TEXT"] == {"type": "plain_text", "text": "other"}
+
+
+def test_no_secret_is_opened_to_observe_it() -> None:
+    """A Worker can be read, and so destroyed, without the password of its secrets."""
+
+    def refuse() -> str:
+        raise AssertionError("the secret was opened")
+
+    declared = {"KEY": Sealed(refuse), "TEXT": Sealed(refuse)}
+    found = [{"name": "KEY", "type": "secret_text"}, {"name": "TEXT", "type": "plain_text", "text": "t"}]
+    seen = observed(declared, found)
+    assert seen["KEY"] is declared["KEY"]
+    assert seen["TEXT"] == {"type": "plain_text", "text": "t"}
+
+
+def test_the_default_date_runs_on_this_machine_too() -> None:
+    """The local runtime takes the compatibility date that Workers get when they declare none."""
+    assert COMPATIBILITY_DATE <= NEWEST_COMPATIBILITY_DATE
 
 
 @pytest.mark.parametrize(
