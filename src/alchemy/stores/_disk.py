@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+OVERWRITTEN = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 APPENDED = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -36,7 +37,7 @@ class Disk:
         return os.open(path, APPENDED, 0o600)
 
     def append(self, fd: int, data: bytes) -> None:
-        """Write all of `data` at the end; on an error part of it may be there."""
+        """Write all of `data` where the file stands, or at its end; on an error part of it may be there."""
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
@@ -55,10 +56,13 @@ class Disk:
         os.ftruncate(fd, size)
 
     def write_file(self, path: str, data: bytes, *, sync: bool) -> None:
-        """Make or replace the content of a file; not atomic, see `replace`."""
-        fd = os.open(path, NEW_FILE, 0o600)
+        """Make a file or write over one; not atomic, see `replace`."""
+        # Cut afterwards and not on opening: ext4 writes out at once what was cut to nothing before.
+        fd = os.open(path, OVERWRITTEN, 0o600)
         try:
             self.append(fd, data)
+            if os.fstat(fd).st_size != len(data):
+                self.truncate(fd, len(data))
             if sync:
                 self.fdatasync(fd)
         finally:

@@ -59,9 +59,15 @@ class FileStore:
 
     async def deinit(self) -> None:
         """Write what is queued and give back what is held."""
+        errors: builtins.list[AlchemyError] = []
         try:
-            for held in list(self._units.values()):
-                await self.release(held.lock.content.lease())
+            for held in builtins.list(self._units.values()):
+                try:
+                    await self.release(held.lock.content.lease())
+                except AlchemyError as error:
+                    errors.append(error)  # the others are given back all the same
+            if errors:
+                raise errors[0]
         finally:
             pool, self._pool, self._loop = self._pool, None, None
             if pool is not None:

@@ -21,8 +21,9 @@ from alchemy.stores._disk import Disk
 from alchemy.stores._layout import BACKUPS, LOGS, RECORD, Places
 from alchemy.stores._reading import Manifest, checksum_of
 
+TORN = "journal.torn-"
 MANY = 64
-"""With more files than this, one `syncfs` before the renames and one after replace an fsync of each."""
+"""With more files than this, one `syncfs` replaces an fsync of each."""
 
 
 @dataclass(slots=True)
@@ -30,7 +31,7 @@ class Plan:
     """What a fold has to do.
 
     Attributes:
-        written: file and content; `True` when there is one to be replaced.
+        written: file and content; `True` when the file is there already.
         removed: files of dropped or moved records.
         sums: the checksums of all record files afterwards, by FQN.
     """
@@ -87,20 +88,12 @@ def carry_out(disk: Disk, folder: str, plan: Plan) -> None:
     """Write and remove the record files; what was done is durable on return."""
     whole = disk.syncs_whole and len(plan.written) + len(plan.removed) > MANY
     touched = _Touched(disk)
-    renames: list[str] = []
-    for path, data, replaces in plan.written:
-        if replaces:
-            disk.write_file(f"{path}.new", data, sync=not whole)
-            renames.append(path)
-        else:
-            # Not aside: should it be torn, the journal, which announced it, is read in its stead.
+    for path, data, there in plan.written:
+        if not there:
             touched.make(path.rpartition("/")[0])
-            disk.write_file(path, data, sync=not whole)
-        touched.add(path.rpartition("/")[0])
-    if renames and whole:
-        disk.sync_all(folder)
-    for path in renames:
-        disk.replace(f"{path}.new", path)
+            touched.add(path.rpartition("/")[0])
+        # Not aside: should it be torn, the journal is read in its stead.
+        disk.write_file(path, data, sync=not whole)
     for path in plan.removed:
         with contextlib.suppress(FileNotFoundError):
             disk.unlink(path)
@@ -198,15 +191,12 @@ def _rmdir(disk: Disk, folder: str) -> bool:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        aside = f"{folder}/{RECORD}.new"
-        if os.listdir(folder) != [f"{RECORD}.new"]:  # noqa: PTH208
-            return False
-        disk.unlink(aside)  # left behind by a fold that was interrupted
-        disk.rmdir(folder)
+        return False
     return True
 
 
 def _remove_empty(disk: Disk, folder: str) -> None:
+    """Remove what an interrupted fold or a torn journal has left of a unit that is gone, but no log or backup."""
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
@@ -214,6 +204,6 @@ def _remove_empty(disk: Disk, folder: str) -> None:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False) and entry.name not in (LOGS, BACKUPS):
             _remove_empty(disk, entry.path)
-        elif entry.name == f"{RECORD}.new":
+        elif entry.name == f"{RECORD}.new" or entry.name.startswith(TORN):
             disk.unlink(entry.path)
     _rmdir(disk, folder)

@@ -12,7 +12,7 @@ from alchemy.errors import LeaseLost, StateError
 from alchemy.state import encode, from_json, unseal
 from alchemy.stores._commits import Change, Cleared, Dropped, Written
 from alchemy.stores._disk import Disk
-from alchemy.stores._folding import carry_out, drop_files, make_folders, plan_fold, remove_unit, write_head
+from alchemy.stores._folding import TORN, carry_out, drop_files, make_folders, plan_fold, remove_unit, write_head
 from alchemy.stores._index import Index
 from alchemy.stores._journal import (
     NO_SPACE,
@@ -143,7 +143,7 @@ class HeldUnit:
     def _set_aside(self, path: str, good: int) -> str:
         """Move the torn end of a journal to a file of its own."""
         tail = read_file(path)[good:]
-        aside = f"{self._folder}/journal.torn-{self.lock.content.token}-{time.time_ns() // 1_000_000}"
+        aside = f"{self._folder}/{TORN}{self.lock.content.token}-{time.time_ns() // 1_000_000}"
         self._disk.write_file(aside, tail, sync=True)
         fd = self._disk.open_append(path)
         try:

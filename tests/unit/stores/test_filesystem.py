@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from alchemy.errors import StateDamaged, StateError, StateTooNew
+from alchemy.errors import LeaseLost, StateDamaged, StateError, StateTooNew
 from alchemy.ports import Lease
 from alchemy.state import STAGE_KIND, VERSION, Application, seal, unseal
 from alchemy.stores import FileStore
@@ -104,7 +104,7 @@ async def test_only_the_owner_may_look(folded: Path) -> None:
 
 
 async def test_only_what_changed_is_written(folded: Path, hold: Hold) -> None:
-    """A fold replaces the changed record's file and the unit's own, and touches no other."""
+    """A fold writes the changed record's file and the unit's own, and touches no other."""
     before = files_in(folded)
     holder = hold()
     holder.write(a_resource(f"{UNIT}/api", rev=2), a_resource(f"{UNIT}/site"))
@@ -157,6 +157,7 @@ async def test_an_empty_unit_leaves_its_logs_and_backups(folded: Path, hold: Hol
     assert holder.revs() == {}
     shutil.rmtree(folded)
     holder.write(a_resource(f"{UNIT}/a"))
+    (folded / "journal.torn-1-1").write_bytes(b"{")
     holder.unit.fold()
     holder.drop(f"{UNIT}/a")
     holder.unit.fold()
@@ -346,6 +347,21 @@ async def test_nothing_is_left_running(tmp_path: Path) -> None:
         await other.deinit()
         if open_before:
             assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+async def test_deinit_gives_back_all_that_is_held(tmp_path: Path) -> None:
+    """A failed write in one unit is told, and does not keep the store from giving back the others."""
+    store, other = FileStore(tmp_path), FileStore(tmp_path)
+    await store.init()
+    lost = await store.acquire("a/lost", owner=an_owner(), timeout=0)
+    await store.acquire("a/kept", owner=an_owner(), timeout=0)
+    await other.break_("a/lost")
+    store.set(lost, a_resource("a/lost/x"))
+    with pytest.raises(LeaseLost):
+        await store.deinit()
+    assert await other.locks() == []
+    await store.deinit()
+    await other.deinit()
 
 
 async def test_a_commit_is_one_group_however_many_wait(tmp_path: Path) -> None:
