@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -66,7 +65,9 @@ def _path_of(url: str) -> Path:
 
 
 def _third_party(scheme: str, url: str) -> StateStore:
-    found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    from importlib import metadata  # 40 ms: only for those who need it
+
+    found = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
     if scheme not in found:
         known = ", ".join(f"{name}:" for name in sorted({*_BUILT_IN, *found}))
         raise ConfigurationError(

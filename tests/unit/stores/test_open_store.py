@@ -59,7 +59,7 @@ def test_unknown_places(place: str, said: str) -> None:
 def test_third_parties_bring_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed package's entry point is called with the URL."""
     mine = EntryPoint("mine", "alchemy.stores:FileStore", stores.ENTRY_POINTS)
-    monkeypatch.setattr(stores, "entry_points", lambda group: [mine] if group == stores.ENTRY_POINTS else [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [mine] if group == stores.ENTRY_POINTS else [])
     assert isinstance(open_store("mine:/x"), FileStore)
     with pytest.raises(ConfigurationError, match="others:") as refused:
         open_store("others://x")
