@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from alchemy.engine.loading import provider_name
 from alchemy.engine.run import Run, in_words
 from alchemy.engine.session import Session
 from alchemy.engine.values import FINGERPRINT, Codec, wanted
-from alchemy.errors import AlchemyError, AlreadyExists, Gone, ProviderError, ResourceFailed, StateError
+from alchemy.errors import AlchemyError, AlreadyExists, Gone, ProviderError, ResourceFailed
 from alchemy.events import Action, Outcome
 from alchemy.provider import Change, Context, Provider, overrides
 from alchemy.resource import Declared, Resource
@@ -170,10 +173,12 @@ class Applier:
         Returns:
             How it ended; `replaced` leaves the old generation in the record, to be deleted at the end of the run.
         """
-        record = self.work.record
-        if record is None:
+        known = self.work.record
+        if known is None:
             return await self._create(self._new_record())
-        await self._check_target(record)
+        await self._check_target(known)
+        # a copy: what was not written must not be taken for true later in this run
+        record = self.work.record = msgspec.structs.replace(known)
         if record.kind != self.declared.kind:
             return await self._replace(record, "its kind is another")
         match record.status:
@@ -202,7 +207,7 @@ class Applier:
     @property
     def _chooses(self) -> bool:
         """Whether another program may have made an object of this name: it is not one of ours."""
-        return self.provider.recover == "name" and (self._chosen is not None or self.provider.naming is None)
+        return self.provider.recover in ("name", "list") and (self._chosen is not None or self.provider.naming is None)
 
     def _name(self, record: Record) -> str:
         return self._chosen or record.physical_name or ""
@@ -262,24 +267,32 @@ class Applier:
     async def _create_intended(self, record: Record, context: Context[Any], outcome: Outcome) -> Outcome:
         async def look(_error: ProviderError) -> Resource | None:
             """After a lost answer: it may be there."""
-            return await self.provider.find(context, self.want) if self.provider.recover != "again" else None
+            return await self._look(lambda: self.provider.find(context, self.want))
 
         can_look = self.provider.recover in ("name", "token", "list")
         try:
             made = await self._call(
                 "create", lambda: self.provider.create(context, self.want), look if can_look else None
             )
-        except AlreadyExists:
-            if self._chooses or not can_look:
-                await self._withdraw(record)
+        except AlreadyExists as error:
+            if can_look and (error.ambiguous or not self._chooses):
+                made = await self._take_ours(context)
+            else:
+                await self._withdraw(record, error, outcome)
                 raise
-            made = await self._take_ours(context)
         except ProviderError as error:
-            if not error.ambiguous:
-                await self._withdraw(record)
+            await self._withdraw(record, error, outcome)
             raise
         await self._finish(record, made, Status.CREATED)
         return outcome
+
+    async def _look(self, find: Callable[[], Awaitable[Resource | None]]) -> Resource | None:
+        """Look for an object that may just have been made: absent is believed after `settle` seconds."""
+        found: Resource | None = await self._call("adopt", find)
+        if found is None and self.provider.settle:
+            await asyncio.sleep(self.provider.settle)
+            found = await self._call("adopt", find)
+        return found
 
     async def _take_ours(self, context: Context[Any]) -> Resource:
         """Take the object that is there under a name only this application can have made."""
@@ -288,33 +301,56 @@ class Applier:
             raise ProviderError(
                 f"{context.name} is said to exist, and cannot be found", hint="try again in a minute", retryable=True
             )
+        return await self._bring_into_line(context, found)
+
+    async def _bring_into_line(self, context: Context[Any], found: Resource) -> Resource:
+        """Make an object that was found as the program wants it, whatever state it was left in."""
+        if not overrides(self.provider, "update"):
+            return found
         made: Resource = await self._call("adopt", lambda: self.provider.update(context, self.want, found))
         return made
 
-    async def _withdraw(self, record: Record) -> None:
-        """Take back the intent of a create that was refused: nothing came to be."""
-        if record.generations:
-            self._restore_last(record)
-            await self.work.session.put(record)
-        else:
+    async def _withdraw(self, record: Record, error: ProviderError, outcome: Outcome) -> None:
+        """Take back the intent of a create that was refused, if it is sure that nothing came to be."""
+        if error.ambiguous:
+            return
+        if not record.generations:
             await self.work.session.drop(self.fqn)
+            return
+        if outcome == "replaced":
+            self._restore_last(record)
+        else:
+            record.status = Status.DELETED
+            record.props, record.attempted, record.output = {}, None, {}
+        await self.work.session.put(record)
 
     def _restore_last(self, record: Record) -> None:
         """Make the youngest old generation the current one again."""
-        last = record.generations.pop()
-        for name in ("generation", "kind", "provider", "status", "target", "physical_name"):
+        last = record.generations[-1]
+        record.generations = record.generations[:-1]
+        for name in Generation.__struct_fields__:
             setattr(record, name, getattr(last, name))
-        record.props, record.attempted, record.output = last.props, last.attempted, last.output
-        record.data, record.absent = last.data, last.absent
 
     async def _take_over(self, record: Record, context: Context[Any], found: Resource) -> Outcome:
         """Adopt an object that was there before, if the program says so."""
         if not self.adopt:
             raise AlreadyExists(*self._refusal(record, context.name))
+        self._refuse_unlike(context.name, found)
         await self.work.session.put(record)
-        made = await self._call("adopt", lambda: self.provider.update(context, self.want, found))
+        made = await self._bring_into_line(context, found)
         await self._finish(record, made, Status.CREATED)
         return "adopted"
+
+    def _refuse_unlike(self, name: str, found: Resource) -> None:
+        """Refuse an object that is there with an input that cannot be changed in place, and is another."""
+        fields = self.work.resource._spec.inputs
+        observed = self.work.codec.some(fields, found.__dict__)
+        for field in changed_inputs(self.work.resource, observed, self.work.props):
+            if field in fields and fields[field].replace:
+                raise AlreadyExists(
+                    f"{name!r} exists with another {field!r}, which cannot be changed in place",
+                    hint=f"say the {field!r} that it has, or choose another name",
+                )
 
     def _refusal(self, record: Record, name: str) -> tuple[str]:
         """Say whose the object is that is in the way, and what to do."""
@@ -333,7 +369,7 @@ class Applier:
 
     async def _change(self, record: Record) -> Outcome:
         change = self._kind_of_change(record)
-        if change == "none" and not self.run.settings.force:
+        if change == "none":
             record.props = self.work.props
             self.work.describe(record)
             await self.work.session.put(record)
@@ -343,18 +379,26 @@ class Applier:
             return await self._replace(record, "an input that cannot be changed in place is another")
         return await self._update(record)
 
-    def _kind_of_change(self, record: Record) -> Change:
+    def _kind_of_change(self, record: Record, stored: JsonObject | None = None) -> Change:
+        """Say what it takes to get from `stored` inputs, those last applied by default, to what is wanted."""
+        stored = record.props if stored is None else stored
+        changed = changed_inputs(self.work.resource, stored, self.work.props)
+        if not changed:
+            forced = self.run.settings.force or record.status is Status.UPDATING
+            return "update" if forced and overrides(self.provider, "update") else "none"
         if overrides(self.provider, "change"):
-            change = self.provider.change(self._have(record), self.want)
+            change = self.provider.change(self._have(record, stored), self.want)
             if change is not None:
-                return change
+                return "update" if change == "none" and self.run.settings.force else change
         fields = self.work.resource._spec.inputs
-        changed = changed_inputs(self.work.resource, record.props, self.work.props)
         return "replace" if any(name in fields and fields[name].replace for name in changed) else "update"
 
-    def _have(self, record: Record) -> Resource:
+    def _have(self, record: Record, props: JsonObject | None = None) -> Resource:
         return self.work.codec.resource(
-            type(self.work.resource), id=self.declared.id, props=record.props, output=record.output
+            type(self.work.resource),
+            id=self.declared.id,
+            props=record.props if props is None else props,
+            output=record.output,
         )
 
     async def _update(self, record: Record, have: Resource | None = None) -> Outcome:
@@ -374,7 +418,7 @@ class Applier:
         return "updated"
 
     async def _replace(self, record: Record, why: str) -> Outcome:
-        if record.protect or self.declared.options.protect:
+        if self.declared.options.protect:
             raise ResourceFailed(
                 f"{self.fqn} is protected and would have to be replaced: {why}",
                 fqn=self.fqn,
@@ -383,33 +427,26 @@ class Applier:
             )
         self._announce("replace")
         if self._fixed_name(record):
-            return await self._replace_in_place(record)
-        last = record.generations[-1] if record.generations else None
-        if last is not None and record.status is Status.CREATING and self._is_as_wanted(last):
-            return await self._revert(record)
-        if not record.retain:
+            await self._delete(record)
+            return await self._create_next(record)
+        return await self._supersede(record)
+
+    async def _supersede(self, record: Record) -> Outcome:
+        """Create another object, and leave the one there is, or may be, to be deleted at the end of the run."""
+        if not record.retain and record.status is not Status.DELETED:
             record.generations = [*record.generations, generation_of(record)]
         self._next_generation(record)
         return await self._create(record, outcome="replaced")
 
-    def _is_as_wanted(self, last: Generation) -> bool:
-        return last.kind == self.declared.kind and equal(self.work.resource, last.props, self.work.props)
-
-    async def _revert(self, record: Record) -> Outcome:
-        """Go back to the generation that is as the program wants it again; what was begun since is to be deleted."""
-        begun = generation_of(record)
-        self._restore_last(record)
-        record.generations = [*record.generations, begun]
-        record.status = Status.UPDATED
-        await self.work.session.put(record)
-        return await self._change(record) if not is_unchanged(self.work) else self._reverted(record)
-
-    def _reverted(self, record: Record) -> Outcome:
-        record_to_outputs(self.work, record)
-        return "unchanged"
+    async def _create_next(self, record: Record) -> Outcome:
+        """Create another object after the one there was has been deleted."""
+        self._next_generation(record)
+        await self._create(record)
+        return "replaced"
 
     def _next_generation(self, record: Record) -> None:
-        record.generation += 1
+        # above all that are still to be deleted: their names must not be used again
+        record.generation = 1 + max(record.generation, *(old.generation for old in record.generations), 0)
         record.props, record.output, record.data = {}, {}, {}
         record.target = ""
 
@@ -418,12 +455,6 @@ class Applier:
         chosen = self._chosen
         return chosen is not None and chosen == record.physical_name and record.kind == self.declared.kind
 
-    async def _replace_in_place(self, record: Record) -> Outcome:
-        await self._delete(record)
-        self._next_generation(record)
-        await self._create(record)
-        return "replaced"
-
     async def _delete(self, record: Record) -> None:
         have = self._have(record)
         context = self._context(record, have)
@@ -431,12 +462,13 @@ class Applier:
         record.status = Status.DELETING
         record.attempted = self.work.props
         await self.work.session.put(record)
-        await self._call("delete", lambda: self.provider.delete(context, have))
+        with contextlib.suppress(Gone):
+            await self._call("delete", lambda: self.provider.delete(context, have))
 
     async def _finish_delete(self, record: Record) -> Outcome:
         """A delete was begun and the program wants the resource again: finish it, then create."""
         self._announce("create")
-        if record.provider:
+        if record.status is Status.DELETING:
             await self._delete(record)
         self._next_generation(record)
         return await self._create(record)
@@ -449,62 +481,94 @@ class Applier:
 
     async def _resume_create(self, record: Record) -> Outcome:
         """A create was begun and not recorded as done: find out, then go on."""
-        self._announce("create")
         last = record.generations[-1] if record.generations else None
         if last is not None and self._is_as_wanted(last):
             return await self._revert(record)
-        if self.provider.recover == "none" and not record.output:
+        outcome: Outcome = "replaced" if last is not None else "created"
+        self._announce("replace" if last is not None else "create")
+        if self.provider.recover == "none" and not (record.output and overrides(self.provider, "read")):
             raise ResourceFailed(
                 f"{self.fqn} was being created when a run ended, and its object cannot be looked for",
                 fqn=self.fqn,
                 action="create",
                 hint=f"say what became of it: alchemy state resolve {self.fqn} --id ID, or --gone",
             )
-        outcome: Outcome = "replaced" if last is not None else "created"
-        if self.provider.recover in ("again", "none"):
+        attempted = record.attempted or {}
+        differs = self._kind_of_change(record, attempted) == "replace"
+        if differs and not self._fixed_name(record):
+            return await self._supersede(record)
+        if self.provider.recover == "again" and not differs:
             return await self._create(record, outcome=outcome)
         found = await self._find_begun(record)
         if found is None:
             return await self._create(record, outcome=outcome)
-        if self._chooses and not record.absent and not self.adopt:
-            raise AlreadyExists(
-                f"{self._name(record)!r} exists, and it is not known whether this application made it",
-                hint="if it is yours, take it over: options=Options(adopt=True), or --adopt",
-            )
-        self._intend(record)
-        record.absent = True
-        context = self._context(record)
-        await self.work.session.put(record)
-        made = await self._call("adopt", lambda: self.provider.update(context, self.want, found))
-        await self._finish(record, made, Status.CREATED)
+        record.props = attempted
+        record.output = self.work.codec.some(self.work.resource._spec.outputs, found.__dict__)
+        if differs:
+            await self._delete(record)
+            return await self._create_next(record)
+        if overrides(self.provider, "update"):
+            await self._update(record, found)
+        else:
+            await self._finish(record, found, Status.CREATED)
         return outcome
 
     async def _find_begun(self, record: Record) -> Resource | None:
-        """Look for what an interrupted create may have made: by the name it was to have, not today's."""
-        attempted = self.work.codec.resource(
-            type(self.work.resource), id=self.declared.id, props=record.attempted or {}, output=record.output
-        )
-        context = self._context(record, attempted)
+        """Look for what an interrupted create may have made: by the name it was to have, not today's.
+
+        Raises:
+            AlreadyExists: something is there that may be a stranger's.
+        """
+        begun = self._have(record, record.attempted)
+        context = self._context(record, begun)
         context.name = record.physical_name or context.name
-        context.target = record.target or await self.run.target(self.provider, context)
-        found: Resource | None = await self._call("adopt", lambda: self.provider.find(context, attempted))
-        if found is None and self.provider.settle:
-            await asyncio.sleep(self.provider.settle)
-            found = await self._call("adopt", lambda: self.provider.find(context, attempted))
-        if found is not None and record.physical_name and self._chosen not in (None, record.physical_name):
-            raise StateError(
-                f"{self.fqn} was being created as {record.physical_name!r} when a run ended, and is called "
-                f"{self._chosen!r} now",
-                hint=f"deploy once under the old name, then rename, or delete {record.physical_name!r} by hand",
+        context.target = await self.run.target(self.provider, context, record.target)
+        if self.provider.recover == "again":
+            return begun
+        if self.provider.recover == "none":
+            return await self._look(lambda: self.provider.read(context, begun))
+        found = await self._look(lambda: self.provider.find(context, begun))
+        if found is not None and self._chooses and not record.absent and not self.adopt:
+            raise AlreadyExists(
+                f"{context.name!r} exists, and it is not known whether this application made it",
+                hint="if it is yours, take it over: options=Options(adopt=True), or --adopt",
             )
         return found
+
+    def _is_as_wanted(self, last: Generation) -> bool:
+        return last.kind == self.declared.kind and equal(self.work.resource, last.props, self.work.props)
+
+    async def _revert(self, record: Record) -> Outcome:
+        """Go back to the generation that is as the program wants it again; what was begun since is to be deleted."""
+        begun = generation_of(record)
+        self._restore_last(record)
+        record.generations = [*record.generations, begun]
+        self.work.describe(record)
+        if not await self._is_there(record):
+            return await self._create(record)
+        await self.work.session.put(record)
+        record_to_outputs(self.work, record)
+        return "unchanged"
+
+    async def _is_there(self, record: Record) -> bool:
+        """Look whether a record's object still exists, as far as the provider can."""
+        if not overrides(self.provider, "read") and self.provider.recover in ("again", "none"):
+            return True
+        have = self._have(record)
+        context = self._context(record, have)
+        context.name = record.physical_name or context.name
+        context.target = await self.run.target(self.provider, context, record.target)
+        return await self._call("read", lambda: self.provider.read(context, have)) is not None
 
     async def _resume_update(self, record: Record) -> Outcome:
         """An update was begun: read what there is, then apply all of it again."""
         if self._kind_of_change(record) == "replace":
             return await self._replace(record, "an input that cannot be changed in place is another")
+        if not overrides(self.provider, "read") and self.provider.recover in ("again", "none"):
+            return await self._update(record)
         have = self._have(record)
         context = self._context(record, have)
+        context.name = record.physical_name or context.name
         found = await self._call("read", lambda: self.provider.read(context, have))
         if found is None:
             return await self._create(record)
@@ -518,6 +582,7 @@ class Applier:
         record.attempted = None
         record.absent = False
         record.status = status
+        record.physical_name = self._chosen or record.physical_name
         if declared.seen is None and declared.latch.awaited:
             declared.seen = self.run.clock.tick()
         record.seen = declared.seen

@@ -39,6 +39,7 @@ class Engine:
         self._open_session = open_session
         self._queue: list[Declared | Scope] = []
         self._refusal: BaseException | None = None
+        self._refused: dict[str, DeclarationError] = {}
         self._failed = False
         self.root: Scope | None = None
 
@@ -54,7 +55,10 @@ class Engine:
         queue, self._queue = self._queue, []
         for item in queue:
             if isinstance(item, Scope):
-                self.enter(item)
+                try:
+                    self.enter(item)
+                except DeclarationError as error:
+                    self._refused[item.chain] = error  # raised by `open`, which all who enter a scope await
             else:
                 self.declare(item)
         self.ready.set()
@@ -78,6 +82,9 @@ class Engine:
     async def open(self, scope: Scope) -> None:
         """Make a nested scope's own store ready, when it has one."""
         await self._until_open()
+        refused = self._refused.pop(scope.chain, None)
+        if refused is not None:
+            raise refused
         assert scope.parent is not None
         if scope.settings.state_store is not scope.parent.settings.state_store and self.run.phase != "destroy":
             self.run.sessions[scope.chain] = await self._open_session(scope)
@@ -103,7 +110,11 @@ class Engine:
             self._read(declared)
             return
         if declared.options.aliases:
-            move(run, declared)
+            try:
+                move(run, declared)
+            except AlchemyError as error:  # such as a password that does not open its secrets
+                declared.fail(report(run, declared, error, None, time.monotonic()))
+                return
         self._place(declared)
         work = None
         if self._can_skip_now(declared):
@@ -113,7 +124,7 @@ class Engine:
                     self._check_target(work)
                     self._skip(work)
                     return
-            except AlchemyError:
+            except Exception:
                 work = None  # it is raised again, and reported, where all failures are
         declared.scope.nursery.start(self._bring(declared, work))
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
 
 from alchemy.engine.run import Run
+from alchemy.engine.session import Session
 from alchemy.engine.values import Codec
-from alchemy.names import is_within, join
+from alchemy.names import is_within, join, leaf
 from alchemy.resource import Declared
-from alchemy.state import Record
+from alchemy.scope import Scope
+from alchemy.state import Generation, Json, JsonObject, Record
 
 
 def move(run: Run, declared: Declared) -> None:
     """Move the record of an alias, and everything below it, to the resource's FQN, in one commit.
 
-    Does nothing when the resource has a record already, when no alias has one, or when the alias is declared too.
+    What refers to it in other records follows in the same commit. Does nothing when the resource has a record
+    already, when no alias has one, or when the alias is declared itself.
     """
     session = run.session_for(declared.scope.chain)
     if session.get(declared.fqn) is not None:
@@ -22,32 +28,94 @@ def move(run: Run, declared: Declared) -> None:
     for alias in declared.options.aliases:
         old = alias if "/" in alias else join(declared.scope.chain, alias)
         record = session.get(old)
-        if record is None or record.is_scope or declared.scope.has_resource(alias):
+        if record is not None and not record.is_scope and not _is_declared(declared.scope.root, old):
+            _move(run, declared, session, old)
+            return
+
+
+def _is_declared(root: Scope, fqn: str) -> bool:
+    """Say whether this run has declared a resource of that name."""
+    if not is_within(fqn, root.chain) or fqn == root.chain:
+        return False
+    scope, (*holders, id) = root, fqn[len(root.chain) + 1 :].split("/")
+    for name in holders:
+        held = scope.resources.get(name)
+        inner = held.inner if held is not None else scope.scopes.get(name)
+        if not isinstance(inner, Scope):
+            return False
+        scope = inner
+    return scope.has_resource(id)
+
+
+def _move(run: Run, declared: Declared, session: Session, old: str) -> None:
+    def renamed(fqn: str) -> str:
+        return declared.fqn + fqn[len(old) :] if is_within(fqn, old) else fqn
+
+    moved: list[Record] = []
+    dropped: list[str] = []
+    for fqn, record in list(session.records.items()):
+        # copies: if a secret does not open, or the write is refused, nothing has changed
+        found = msgspec.structs.replace(record, generations=[msgspec.structs.replace(g) for g in record.generations])
+        refers = _rename_references(found, renamed)
+        if is_within(fqn, old):
+            _rename(run, declared, found, renamed(fqn))
+            dropped.append(fqn)
+        elif not refers:
             continue
-        below = [(fqn, found) for fqn, found in session.records.items() if is_within(fqn, old) and fqn != old]
-        _rename(run, declared, record, declared.fqn)
-        for fqn, found in below:
-            _rename(run, declared, found, declared.fqn + fqn[len(old) :])
-        session.put_all([record, *(found for _, found in below)], drop=[old, *(fqn for fqn, _ in below)])
-        return
+        moved.append(found)
+    session.put_all(moved, drop=dropped)
+
+
+def _rename_references(record: Record, renamed: Callable[[str], str]) -> bool:
+    """Let what a record says of other resources follow them; say whether it said anything of one that moves."""
+    changed = False
+    every: list[Record | Generation] = [record, *record.generations]
+    for of in every:
+        deps = sorted(renamed(fqn) for fqn in of.deps)
+        changed = changed or deps != of.deps
+        of.deps = deps
+        for name in ("props", "attempted"):
+            data = getattr(of, name)
+            now = _referring(data, renamed)
+            changed = changed or now != data
+            setattr(of, name, now)
+    return changed
+
+
+def _referring(data: Json, renamed: Callable[[str], str]) -> Json:
+    if isinstance(data, dict):
+        fields = cast("JsonObject", data)
+        if fields.keys() == {"@resource"}:
+            payload = fields["@resource"]
+            fqn = renamed(payload["fqn"])
+            return {
+                "@resource": {**payload, "id": leaf(fqn), "fqn": fqn, "values": _referring(payload["values"], renamed)}
+            }
+        return {key: _referring(item, renamed) for key, item in fields.items()}
+    if isinstance(data, list):
+        return [_referring(item, renamed) for item in cast("list[Json]", data)]
+    return data
 
 
 def _rename(run: Run, declared: Declared, record: Record, fqn: str) -> None:
     """Give a record its new name, and bind its secrets to it."""
     settings, chain = declared.scope.settings, declared.scope.chain
     before, after = (Codec(lambda: run.cipher(settings, chain), name) for name in (record.fqn, fqn))
-    for name in ("props", "attempted", "output"):
-        data = getattr(record, name)
-        if data is not None:
-            setattr(record, name, _resealed(data, before, after))
-    record.fqn, record.id = fqn, fqn.rpartition("/")[2]
+    every: list[Record | Generation] = [record, *record.generations]
+    for of in every:
+        for name in ("props", "attempted", "output"):
+            data = getattr(of, name)
+            if data is not None:
+                setattr(of, name, _resealed(data, before, after))
+    record.fqn, record.id = fqn, leaf(fqn)
 
 
-def _resealed(data: Any, before: Codec, after: Codec) -> Any:
+def _resealed(data: Json, before: Codec, after: Codec) -> Any:
     if isinstance(data, dict):
-        if data.keys() == {"@secret"}:
-            return after.value(before.open(data["@secret"]))
-        return {key: _resealed(item, before, after) for key, item in data.items()}
+        fields = cast("JsonObject", data)
+        if fields.keys() == {"@secret"}:
+            return after.value(before.open(fields["@secret"]))
+        return {key: _resealed(item, before, after) for key, item in fields.items()}
     if isinstance(data, list):
-        return [_resealed(item, before, after) for item in data]
+        return [_resealed(item, before, after) for item in cast("list[Json]", data)]
     return data

@@ -256,8 +256,12 @@ class Run:
             retries: how often again; `delay` seconds before the first, doubled each time, with jitter.
             timeout: seconds for one call.
             before_retry: looks, after a failure, whether the call had taken effect; what it gives is the result.
+
+        Raises:
+            ProviderError: `ambiguous` when this call, or one before it, may have taken effect.
         """
         attempt = 0
+        uncertain = False
         while True:
             try:
                 async with asyncio.timeout(timeout):
@@ -266,6 +270,7 @@ class Run:
                 limit = f"longer than {timeout:g} s" if timeout else "too long"
                 raise ProviderError(f"{action} took {limit}", ambiguous=True) from raised
             except ProviderError as raised:
+                uncertain = raised.ambiguous = uncertain or raised.ambiguous
                 if not raised.retryable or attempt >= retries or self.stopping:
                     raise
                 failed = raised
@@ -275,8 +280,14 @@ class Run:
                 ResourceRetrying(fqn=fqn, action=action, attempt=attempt, delay=round(pause, 3), error=failed.message)
             )
             await asyncio.sleep(pause)
-            if before_retry is not None and failed.ambiguous:
-                found = await before_retry(failed)
+            if self.stopping:
+                raise failed
+            if before_retry is not None and uncertain:
+                try:
+                    found = await before_retry(failed)
+                except ProviderError as raised:
+                    raised.ambiguous = True
+                    raise
                 if found is not None:
                     return found
 

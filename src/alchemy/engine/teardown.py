@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from alchemy.engine.run import Run, Stopped, in_words
 from alchemy.engine.session import Session
 from alchemy.engine.values import Codec
-from alchemy.errors import AlchemyError, ResourceFailed
+from alchemy.errors import AlchemyError, Gone, ResourceFailed
 from alchemy.events import Planned
 from alchemy.names import leaf
 from alchemy.nursery import Nursery
@@ -21,6 +23,7 @@ from alchemy.scope import Finalize
 from alchemy.serde import contains_secret
 from alchemy.state import Generation, Record, Status
 
+T = TypeVar("T")
 _OLD = "\0"
 
 
@@ -174,7 +177,7 @@ class Destroyer:
         if item.old is not None:
             await self._delete_old(item, item.old)
             return
-        if record.is_scope or (not record.provider and not record.generations):
+        if record.is_scope or not record.provider or record.status is Status.DELETED:
             await self._forget(record, session, quiet=record.is_scope)
             return
         if record.protect:
@@ -226,14 +229,18 @@ class Destroyer:
                 if found is None:
                     return
                 have = found
-            await self.run.call(
-                lambda: provider.delete(context, have),
-                fqn=record.fqn,
-                action="delete",
-                retries=self.options.max_retries,
-                delay=self.options.retry_delay,
-                timeout=self.options.timeout,
-            )
+            with contextlib.suppress(Gone):
+                await self._call(record, lambda: provider.delete(context, have))
+
+    async def _call(self, record: Record, handler: Callable[[], Awaitable[T]]) -> T:
+        return await self.run.call(
+            handler,
+            fqn=record.fqn,
+            action="delete",
+            retries=self.options.max_retries,
+            delay=self.options.retry_delay,
+            timeout=self.options.timeout,
+        )
 
     async def _find_begun(
         self,
@@ -245,7 +252,7 @@ class Destroyer:
     ) -> Resource | None:
         """Look for what an interrupted create may have made; give what is to be deleted."""
         if provider.recover == "again":
-            return have if of.output else None
+            return have
         if provider.recover == "none":
             if of.output:
                 return have
@@ -255,10 +262,10 @@ class Destroyer:
                 action="delete",
                 hint=f"say what became of it: alchemy state resolve {record.fqn} --id ID, or --gone",
             )
-        found = await provider.find(context, have)
+        found = await self._call(record, lambda: provider.find(context, have))
         if found is None and provider.settle:
             await asyncio.sleep(provider.settle)
-            found = await provider.find(context, have)
+            found = await self._call(record, lambda: provider.find(context, have))
         is_ours = provider.naming is not None and not _chose(provider, have)
         return found if found is not None and (is_ours or of.absent) else None
 
