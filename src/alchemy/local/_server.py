@@ -162,7 +162,7 @@ async def _settings(metadata: Metadata) -> dict[str, str]:
 
 async def _announce(data: DataDir, metadata: Metadata, context: Context, api: socket.socket) -> ServerFile:
     port = int(api.getsockname()[1])
-    entry_port = context.plane.listeners.port(wiring.ENTRY)
+    entry_port = context.plane.doors.port(wiring.ENTRY)
     await metadata.put_settings({"api_port": str(port), "entry_port": str(entry_port)})
     file = ServerFile(
         pid=os.getpid(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Collection, Mapping
 
-_BACKLOG = 1024
+BACKLOG = 1024
 
 
 def listen(port: int = 0) -> socket.socket:
@@ -16,7 +16,7 @@ def listen(port: int = 0) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", candidate))
-            listener.listen(_BACKLOG)
+            listener.listen(BACKLOG)
         except OSError:
             listener.close()
             if candidate == 0:

@@ -20,6 +20,7 @@ from alchemy.local._datadir import DataDir
 from alchemy.local._metadata import Metadata
 from alchemy.local._toolchain import Toolchain
 from alchemy.local.runtime import wiring
+from alchemy.local.runtime.doors import Doors, Generations
 from alchemy.local.runtime.files import write_files
 from alchemy.local.runtime.gate import Gate
 from alchemy.local.runtime.health import answers
@@ -63,6 +64,7 @@ class DataPlane:
         self.toolchain = toolchain
         self.data = data
         self.listeners = Listeners()
+        self.doors = Doors(Generations())
         self.gate = Gate()
         self.admin_token = secrets.token_hex(16)
         self.trials = asyncio.Semaphore(_TRIALS)
@@ -116,11 +118,14 @@ class DataPlane:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                await self._boot(entry_port)
-                ready.set()
-                group.create_task(self._look_after())
-                while True:
-                    await self._next()
+                try:
+                    await self._boot(entry_port)
+                    ready.set()
+                    group.create_task(self._look_after())
+                    while True:
+                        await self._next()
+                finally:
+                    self.doors.keep(())  # they start tasks in the group
         finally:
             if self._workerd is not None:
                 await self._workerd.stop()
@@ -129,9 +134,9 @@ class DataPlane:
     async def _boot(self, entry_port: int) -> None:
         await asyncio.to_thread(self._prepare_storage, await self._metadata.targets())
         self.listeners.open(wiring.ADMIN)
-        self.listeners.open(wiring.ENTRY, entry_port)
+        await self._open(wiring.ENTRY, entry_port)
         stored = await self._metadata.workers()
-        workers = self._listen(stored)
+        workers = await self._listen(stored)
         await self._metadata.replace_workers(stored, workers)
         self._workers = workers
         await self._switch(workers)
@@ -145,10 +150,15 @@ class DataPlane:
         ):
             _storage.sweep(self.data.storage, kind, names)
 
-    def _listen(self, workers: Workers) -> Workers:
+    async def _open(self, name: str, port: int) -> int:
+        assert self._group is not None, "serve() makes the group before anything is opened"
+        target = self.listeners.open(name)
+        return await self.doors.open(name, target, port=port, spawn=self._group.create_task)
+
+    async def _listen(self, workers: Workers) -> Workers:
         listening: dict[str, Worker] = {}
         for name, worker in workers.items():
-            port = self.listeners.open(f"worker:{name}", worker.port)
+            port = await self._open(f"worker:{name}", worker.port)
             listening[name] = worker if worker.port == port else replace(worker, port=port)
         return listening
 
@@ -209,7 +219,7 @@ class DataPlane:
         return workers, accepted
 
     async def _take_over(self, before: Workers, after: Workers) -> None:
-        after = self._listen(after)
+        after = await self._listen(after)
         await self._switch(after)
         await self._metadata.replace_workers(before, after)
         self._workers = after
@@ -223,9 +233,9 @@ class DataPlane:
             _log.error("workerd does not start again: %s", error)
 
     def _forget_listeners(self) -> None:
-        self.listeners.keep(
-            [wiring.ADMIN, wiring.ENTRY, *(f"worker:{name}" for name in self._workers)],
-        )
+        names = [wiring.ADMIN, wiring.ENTRY, *(f"worker:{name}" for name in self._workers)]
+        self.doors.keep(names)
+        self.listeners.keep(names)
 
     async def _switch(self, workers: Workers) -> None:
         """Run exactly these Workers; nothing to do when that is what runs."""
@@ -239,7 +249,7 @@ class DataPlane:
         await self.gate.close(seconds=_GRACE)
         if self._workerd is not None:
             old, self._workerd = self._workerd, None
-            await old.stop(grace=_GRACE)
+            await self._retire(old)
         names = [wiring.ADMIN, wiring.ENTRY, *(f"worker:{name}" for name in workers)]
         self._workerd = await Workerd.start(
             self.toolchain,
@@ -254,6 +264,13 @@ class DataPlane:
         if self._group is not None:
             self._group.create_task(self._watch(self._workerd))
         self.gate.open()
+
+    async def _retire(self, old: Workerd) -> None:
+        generations = self.doors.generations
+        generations.current += 1
+        if not await old.drain(grace=_GRACE):
+            generations.cut.add(generations.current - 1)
+        await old.stop(grace=0)
 
     async def _look_after(self) -> None:
         """Kill a workerd that has stopped answering: a Worker that loops for ever takes all others with it."""

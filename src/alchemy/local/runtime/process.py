@@ -128,14 +128,22 @@ class Workerd:
         self._end_group()
         return status
 
+    async def drain(self, *, grace: float) -> bool:
+        """Have it finish the requests in flight and end; say whether it did within `grace` seconds."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+        try:
+            async with asyncio.timeout(grace):
+                await self._process.wait()
+        except TimeoutError:
+            return False
+        return True
+
     async def stop(self, *, grace: float = 5) -> None:
         """Let requests in flight finish for at most `grace` seconds, then kill. Safe to repeat."""
         if self._process.returncode is None and grace > 0:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(grace):
-                    await self._process.wait()
+            await self.drain(grace=grace)
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
