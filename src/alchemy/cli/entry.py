@@ -27,7 +27,18 @@ is imported, which is what keeps `alchemy --help` quick."""
 
 
 class Commands(click.Group):
-    """A group that suggests the nearest name for one that does not exist."""
+    """A group that suggests the nearest name for one that does not exist, and keeps the order of its commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the names in the order in which they were added."""
+        return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the group's own options. Raises `UsageError` when no subcommand follows."""
+        if not args and not self.invoke_without_command and not ctx.resilient_parsing:
+            # click's answer is the whole help, on stdout or stderr, with code 0 or 2, as its version will have it.
+            ctx.fail(f"no command given, there are {', '.join(self.list_commands(ctx))}")
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
