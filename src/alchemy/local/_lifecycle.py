@@ -364,5 +364,11 @@ async def _unlocked(data: DataDir) -> bool:
 
 def _is_server(pid: int) -> bool:
     """Say whether a process is a server of this package: a process id may have gone to somebody else."""
+    if sys.platform == "linux":  # a container may have no ps
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
+        except OSError:
+            return False
+        return _MODULE in command.split("\0")
     done = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return _MODULE in done.stdout
+    return _MODULE in done.stdout.split()

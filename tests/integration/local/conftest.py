@@ -1,4 +1,4 @@
-"""One local Cloudflare a module, and what tests need to talk to it."""
+"""One local Cloudflare for most tests, and what tests need to talk to it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from alchemy.local import LocalCloudflare, environment, local_cloudflare
 Deploy = Callable[..., Awaitable[str]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def anyio_backend() -> str:
-    """Give a module one event loop, for the server that its tests share."""
+    """Give these tests one event loop, for the server that they share."""
     return "asyncio"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def cloud(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalCloudflare]:
-    """A local Cloudflare that the module's tests share."""
+    """A local Cloudflare that all tests share that do not stop it."""
     async with local_cloudflare(tmp_path_factory.mktemp("cloud")) as info:
         yield info
 
@@ -87,7 +87,7 @@ async def upload(
     return url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for servers that a module starts itself."""
+    """A folder for servers that tests start themselves."""
     return tmp_path_factory.mktemp("data") / "local"
