@@ -364,7 +364,7 @@ async def _unlocked(data: DataDir) -> bool:
 
 def _is_server(pid: int) -> bool:
     """Say whether a process is a server of this package: a process id may have gone to somebody else."""
-    if sys.platform == "linux":  # a container may have no ps
+    if Path("/proc/self/cmdline").exists():  # a container may have no ps
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
         except OSError:
