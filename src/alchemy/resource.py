@@ -132,8 +132,8 @@ class Resource(_Fields):
     """
 
     id: str = prop(kw_only=False)
-    scope: Scope | None = prop(default=None)
-    options: Options = prop(default=DEFAULT_OPTIONS)
+    scope: Scope | None = prop(default=None, kw_only=True)
+    options: Options = prop(default=DEFAULT_OPTIONS, kw_only=True)
 
     _declared: ClassVar[Declared | None] = None
 

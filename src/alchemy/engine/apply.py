@@ -266,8 +266,9 @@ class Applier:
 
     async def _create_intended(self, record: Record, context: Context[Any], outcome: Outcome) -> Outcome:
         async def look(_error: ProviderError) -> Resource | None:
-            """After a lost answer: it may be there."""
-            return await self._look(lambda: self.provider.find(context, self.want))
+            """After a lost answer: it may be there, and may be half-made."""
+            found = await self._look(lambda: self.provider.find(context, self.want))
+            return None if found is None else await self._bring_into_line(context, found)
 
         can_look = self.provider.recover in ("name", "token", "list")
         try:

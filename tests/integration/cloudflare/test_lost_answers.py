@@ -95,9 +95,6 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-ENGINE = pytest.mark.xfail(strict=True, reason="the engine takes what it finds after a lost answer for complete")
-WITHDRAWS = pytest.mark.xfail(strict=True, reason="the engine forgets a create whose outcome it could not look up")
-
 REQUESTS = {
     "create of a database": r"POST \S+/d1/database ",
     "migrations": r"POST \S+/query ",
@@ -106,8 +103,7 @@ REQUESTS = {
     "upload of a Worker": r"PUT \S+/scripts/",
     "making a Worker reachable": r"POST \S+/subdomain ",
 }
-_PARTIAL = {"create of a database", "migrations", "upload of a Worker"}
-LOST = [pytest.param(line, id=what, marks=[ENGINE] if what in _PARTIAL else []) for what, line in REQUESTS.items()]
+LOST = [pytest.param(line, id=what) for what, line in REQUESTS.items()]
 
 
 @pytest.mark.parametrize("status", [None, 503])
@@ -134,7 +130,6 @@ async def test_a_lost_answer_changes_nothing_about_the_outcome(
     assert await counts(api) == before
 
 
-@WITHDRAWS
 @pytest.mark.parametrize("request_line", REQUESTS.values(), ids=REQUESTS.keys())
 async def test_a_network_that_is_gone_for_good_loses_nothing(
     cloud: LocalCloudflare,
