@@ -98,14 +98,15 @@ async def alchemy_scope(
 def local_cloudflare(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LocalCloudflare]:
-    """A fresh Cloudflare on this machine, with the environment pointing at it; stopped at the end."""
+    """A fresh Cloudflare on this machine, the environment pointing at it; it ends with the test, or with pytest."""
     from alchemy import local
 
-    data_dir = Path(tmp_path_factory.mktemp("cloudflare"))
-    info = asyncio.run(local.start(data_dir))
-    try:
-        for name, value in local.environment(info).items():
-            monkeypatch.setenv(name, value)
-        yield info
-    finally:
-        asyncio.run(local.stop(data_dir))
+    serving = local.local_cloudflare(Path(tmp_path_factory.mktemp("cloudflare")))
+    with asyncio.Runner() as runner:
+        info = runner.run(serving.__aenter__())
+        try:
+            for name, value in local.environment(info).items():
+                monkeypatch.setenv(name, value)
+            yield info
+        finally:
+            runner.run(serving.__aexit__(None, None, None))
