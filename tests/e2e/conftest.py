@@ -106,10 +106,14 @@ class Project:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
 
+    def program(self, source: str) -> None:
+        """Write a program that has `Thing`, and then `source`."""
+        self.write(f"{THINGS}\n{source}")
+
     def things(self, *body: str, app: str = 'alchemy("notes")') -> None:
         """Write a program that opens an application and does `body` in it."""
         inner = "".join(f"        {line}\n" for line in body or ("pass",))
-        self.write(f"{THINGS}\nasync def main():\n    async with {app} as app:\n{inner}")
+        self.program(f"async def main():\n    async with {app} as app:\n{inner}")
 
     @property
     def objects(self) -> dict[str, str]:

@@ -231,3 +231,48 @@ def test_a_reader_that_goes_away_does_not_end_the_run(project: Project) -> None:
     assert running.process.wait(60) == 0
     assert running.stderr.read() == ""
     assert len(project.objects) == 51
+
+
+def test_a_program_that_runs_itself_while_loaded_is_refused(project: Project) -> None:
+    """`asyncio.run(main())` without a guard would deploy twice."""
+    project.things('await Thing("a")')
+    source = (project.folder / "alchemy.run.py").read_text()
+    project.write(f"{source}\nasyncio.run(main())\n")
+    done = project.run("deploy")
+    assert done.returncode == 1
+    assert "runs itself while it is loaded" in done.stderr
+    assert "__main__" in done.stderr
+    assert done.stdout.count("deploying") == 1
+
+
+def test_a_program_that_does_not_finalize_is_told_so(project: Project) -> None:
+    """What it made is kept and recorded, nothing is destroyed, and the exit code is 1, also with `--quiet`."""
+    body = '\nasync def main():\n    app = await alchemy("notes")\n    Thing("a")\n'
+    project.program(body)
+    for args in ((), ("--quiet",)):
+        done = project.run("deploy", *args)
+        assert done.returncode == 1
+        assert "notes/dev was not finished" in done.stderr
+        assert "app.finalize()" in done.stderr
+    assert project.records() == {"notes/dev/a": "created"}
+    project.program(f"{body}    await app.finalize()\n")
+    project.ok("deploy")
+
+
+def test_a_program_in_the_phase_destroy_destroys(project: Project) -> None:
+    """`phase="destroy"` in code ends the program where it awaits its application, and that is success."""
+    project.things('await Thing("a")')
+    project.ok("deploy")
+    project.program('async def main():\n    await alchemy("notes", phase="destroy")\n    print("not reached")\n')
+    told = project.ok("deploy").stdout
+    assert "1 deleted" in told
+    assert "not reached" not in told
+    assert project.objects == {}
+
+
+def test_a_program_may_open_several_applications(project: Project) -> None:
+    """Each is summed up for itself, one within the other or one after the other."""
+    project.things('Thing("a")', 'async with alchemy("shop") as other:', "    other.export(n=1)")
+    told = project.ok("deploy").stdout
+    assert "notes/dev: 1 created" in told
+    assert "shop/dev: nothing to do" in told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from alchemy import config
@@ -12,6 +13,7 @@ from alchemy.cli.execution import INTERRUPTED, Ending, execute
 from alchemy.cli.places import Place, find_place
 from alchemy.cli.programs import find_program, load_main, shown
 from alchemy.cli.render import Display, choose
+from alchemy.errors import ConfigurationError
 
 
 def run_program(given: str | None, *, options: Mapping[str, Any], operation: str, as_json: bool) -> int:
@@ -31,11 +33,12 @@ def run_program(given: str | None, *, options: Mapping[str, Any], operation: str
     display = listen(place, as_json=as_json)
     if place.settings.local:
         use_local(place)
-    verbose = place.settings.verbose
     try:
         main = load_main(program)
+        _check_idle(display, program)
     except Exception as error:
-        failures.show(error, root=place.root, verbose=verbose)
+        display.close()
+        failures.show(error, root=place.root, verbose=place.settings.verbose)
         return 1
     ending = execute(main, display)
     code = finish(ending, display, place)
@@ -46,6 +49,15 @@ def run_program(given: str | None, *, options: Mapping[str, Any], operation: str
         )
         return 1
     return code
+
+
+def _check_idle(display: Display, program: Path) -> None:
+    """Raise `ConfigurationError` when loading the program has run it: it would run twice."""
+    if display.progress.phases:
+        raise ConfigurationError(
+            f"{shown(program)} runs itself while it is loaded",
+            hint='write `if __name__ == "__main__":` before asyncio.run(main()), or leave it out',
+        )
 
 
 def listen(place: Place, *, as_json: bool) -> Display:
@@ -72,11 +84,15 @@ def finish(ending: Ending, display: Display, place: Place) -> int:
     interrupted = ending.interrupted
     if error is not None and not _is_cancellation(error):
         named = failures.show(error, root=place.root, verbose=place.settings.verbose)
-    failures.show_more(display.progress.failed, besides=named)
+    progress = display.progress
+    failures.show_more(progress.failed, besides=named)
     if interrupted:
         terminal.note("interrupted: what had begun is recorded; the next run continues from there")
         return INTERRUPTED
-    return 0 if error is None and display.progress.ok else 1
+    if error is None and not progress.ok and not progress.failed:
+        left = ", ".join(run.unit for run in progress.finished if not run.ok)
+        terminal.problem(f"{left} was not finished", "`async with alchemy(...)` does it, or `await app.finalize()`")
+    return 0 if error is None and progress.ok else 1
 
 
 def _is_cancellation(error: BaseException) -> bool:

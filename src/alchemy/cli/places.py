@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,14 +27,14 @@ class Place:
 
     Attributes:
         program: its program, if there is one; read, never run.
-        opened: the application that the program opens first, as far as its text says.
+        opened: the applications that the program opens, as far as its text says.
         settings: the options, from the command line, the environment, the project's table and that text.
         given: the options that were said on the command line.
     """
 
     root: Path
     program: Path | None
-    opened: Opened | None
+    opened: Sequence[Opened]
     settings: Settings
     given: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -46,8 +46,12 @@ class Place:
     @property
     def store(self) -> Mapping[str, Any]:
         """Give the options that say where state is, as the program's text does."""
-        options = self.opened.options if self.opened else {}
+        options = self.opened[0].options if self.opened else {}
         return {name: options[name] for name in ("state_dir", "state_store") if name in options}
+
+    def said_of(self, app: str) -> Opened | None:
+        """Give what the program's text says of an application; one whose name is computed may be any."""
+        return next((opened for opened in self.opened if opened.app in (app, None)), None)
 
 
 def find_place(options: Mapping[str, Any], *, operation: str, program: Path | None = None) -> Place:
@@ -59,33 +63,21 @@ def find_place(options: Mapping[str, Any], *, operation: str, program: Path | No
         program: the program; `None`: the current folder's, if it has one.
 
     Raises:
-        ConfigurationError: an option cannot be used; or the program opens several applications.
+        ConfigurationError: an option cannot be used.
     """
     program = program or default_program(Path.cwd())
     root = program.parent if program else Path.cwd()
     config.launch.set(Launch(options=options, operation=operation, root=root))
-    opened = first_opened(program) if program else None
-    literal = {name: value for name, value in opened.options.items() if name != "stage"} if opened else {}
+    opened = _opened_by(program) if program else []
+    literal = {name: value for name, value in opened[0].options.items() if name != "stage"} if opened else {}
     return Place(root, program, opened, config.resolve(literal), options)
 
 
-def first_opened(program: Path) -> Opened | None:
-    """Give what a program's text says of the application it opens; `None` when it says nothing.
-
-    Raises:
-        ConfigurationError: it names several.
-    """
+def _opened_by(program: Path) -> list[Opened]:
     try:
-        found = opened_in(program.read_bytes())
+        return opened_in(program.read_bytes())
     except (OSError, SyntaxError, ValueError):
-        return None  # destroying must work while the program is broken
-    named = list(dict.fromkeys(opened.app for opened in found if opened.app))
-    if len(named) > 1:
-        raise ConfigurationError(
-            f"{shown(program)} opens several applications: {', '.join(named)}",
-            hint="say which one: alchemy destroy APP/STAGE",
-        )
-    return next((opened for opened in found if opened.app), found[0] if found else None)
+        return []  # destroying must work while the program is broken
 
 
 @contextlib.asynccontextmanager

@@ -41,7 +41,7 @@ async def find_unit(store: StateStore, place: Place, chain: str | None) -> str:
         ConfigurationError: it cannot be known; lists what there is.
     """
     if chain is None:
-        chain = (place.opened.app if place.opened else None) or await _only_application(store, place)
+        chain = _named(place) or await _only_application(store, place)
     if is_unit(chain):
         return chain
     if "/" in chain:
@@ -50,6 +50,17 @@ async def find_unit(store: StateStore, place: Place, chain: str | None) -> str:
             hint="take what is to go out of the program, and deploy",
         )
     return join(chain, await _stage(store, place, chain))
+
+
+def _named(place: Place) -> str | None:
+    """Give the application that the program's text names."""
+    apps = list(dict.fromkeys(opened.app for opened in place.opened if opened.app))
+    if len(apps) > 1 and place.program:
+        raise ConfigurationError(
+            f"{shown(place.program)} opens several applications: {', '.join(apps)}",
+            hint="say which one: alchemy destroy APP/STAGE",
+        )
+    return apps[0] if apps else None
 
 
 async def _only_application(store: StateStore, place: Place) -> str:
@@ -70,7 +81,7 @@ async def _only_application(store: StateStore, place: Place) -> str:
 
 async def _stage(store: StateStore, place: Place, app: str) -> str:
     """Give the stage: from the command line, else as the program's text says, else as the options do."""
-    opened = place.opened if place.opened and place.opened.app in (app, None) else None
+    opened = place.said_of(app)
     if "stage" in place.given:
         return str(place.given["stage"])
     if opened and "stage" in opened.options:

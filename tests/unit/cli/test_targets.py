@@ -36,8 +36,9 @@ def store(*units: str) -> StateStore:
     return cast("StateStore", Listed(*units))
 
 
-def place(opened: Opened | None = None, given: Mapping[str, Any] | None = None, program: str | None = "p.py") -> Place:
-    return Place(Path(), Path(program) if program else None, opened, Settings(stage="me"), given or {})
+def place(*opened: Opened | None, given: Mapping[str, Any] | None = None) -> Place:
+    said = [each for each in opened if each]
+    return Place(Path(), Path("p.py") if said else None, said, Settings(stage="me"), given or {})
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ async def test_the_stage_that_is_meant(
     chain: str | None, opened: Opened | None, given: Mapping[str, Any], expected: str
 ) -> None:
     """What is typed wins over the program's text, that over the state's only application and the options."""
-    assert await find_unit(store("only/prod"), place(opened, given), chain) == expected
+    assert await find_unit(store("only/prod"), place(opened, given=given), chain) == expected
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,15 @@ async def test_what_cannot_be_known_is_asked_for(
     with pytest.raises(ConfigurationError, match=message) as raised:
         await find_unit(store(*units), place(opened), chain)
     assert raised.value.hint
+
+
+async def test_several_applications_of_a_program_must_be_told_apart() -> None:
+    """The one that is named is looked up in the text; none is taken for the other."""
+    both = place(Opened("a", {"stage": "x"}), Opened("b", {"stage": "y"}))
+    with pytest.raises(ConfigurationError, match="opens several applications: a, b"):
+        await find_unit(store("a/x", "b/y"), both, None)
+    assert await find_unit(store(), both, "b") == "b/y"
+    assert await find_unit(store(), both, "c") == "c/me"
 
 
 @pytest.mark.parametrize(

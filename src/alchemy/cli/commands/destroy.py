@@ -57,8 +57,8 @@ def _destroy(target: str | None, options: Mapping[str, Any], *, yes: bool, as_js
         return unit, [f"{fqn}  {records[fqn].kind}" for fqn in sorted(records) if not records[fqn].is_scope]
 
     unit, names = reading(place, look)
-    if names and not yes:
-        _ask(unit, names)
+    if names and not yes and not _is_wanted(unit, names):
+        return 1
     add_to_path(place.root)  # providers may be modules beside the program
     if place.settings.local:
         use_local(place)
@@ -67,12 +67,11 @@ def _destroy(target: str | None, options: Mapping[str, Any], *, yes: bool, as_js
     return finish(ending, display, place)
 
 
-def _ask(unit: str, names: list[str]) -> None:
-    """Show what will be destroyed, and go on only when a person says so.
+def _is_wanted(unit: str, names: list[str]) -> bool:
+    """Show what will be destroyed, and ask a person whether that is meant.
 
     Raises:
         UsageError: there is no terminal to ask on.
-        Abort: the answer was no.
     """
     from alchemy.cli import terminal
 
@@ -84,5 +83,7 @@ def _ask(unit: str, names: list[str]) -> None:
         terminal.note(f"  {name}")
     if len(names) > SHOWN:
         terminal.note(f"  … and {len(names) - SHOWN} more")
-    if not click.confirm("Destroy?", err=True):
-        raise click.Abort
+    wanted = click.confirm("Destroy?", err=True)
+    if not wanted:
+        terminal.note("nothing was destroyed")
+    return wanted
