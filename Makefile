@@ -74,7 +74,7 @@ ifneq ($(shell $(BIN)/python -c 'print("works")' 2>/dev/null),works)
 .PHONY: $(STAMPS)/venv
 endif
 
-$(STAMPS)/venv: .ci/make-venv
+$(STAMPS)/venv:
 	@sh .ci/make-venv $(VENV)
 	@mkdir -p $(STAMPS)
 	@touch $@

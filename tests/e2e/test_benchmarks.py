@@ -1,0 +1,48 @@
+"""The benchmarks do the work they measure, and say so in the promised form. How fast is for a quiet machine to tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def benchmark(name: str, *args: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a benchmark to its end."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), *args],
+        env={**os.environ, **({"PATH": path} if path is not None else {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_engine_measures_every_step() -> None:
+    """Each step of each kind has its time and its memory, and growth is given from one N to the next."""
+    done = benchmark("engine.py", "--n", "2", "4", "--kind", "file", "null")
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert [(run["kind"], run["n"]) for run in report["runs"]] == [("file", 2), ("file", 4), ("null", 2), ("null", 4)]
+    for run in report["runs"]:
+        for step in ("create", "noop", "update", "destroy"):
+            assert run[step]["seconds"] > 0
+            assert run[step]["peak_mb"] > 1
+    assert [(ratio["kind"], ratio["from"], ratio["to"]) for ratio in report["growth"]] == [
+        ("file", 2, 4),
+        ("null", 2, 4),
+    ]
+
+
+def test_peers_leaves_out_what_is_not_there(tmp_path: Path) -> None:
+    """Without a peer nothing is compared, and a line says which one is missing."""
+    done = benchmark("peers.py", "--only", "terraform", "--nulls", "1", path=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("left out: Terraform: there is no terraform")
+    assert json.loads("{" + done.stdout.partition("{")[2])["rows"] == []
