@@ -1,0 +1,5 @@
+"""Values made by chance."""
+
+from alchemy.random._string import RandomString
+
+__all__ = ["RandomString"]
