@@ -158,12 +158,19 @@ class Provider(Generic[R]):
         raise NotImplementedError(f"{type(self).__name__} cannot delete")
 
 
+_classes: dict[type, type[Resource]] = {}
+
+
 def resource_class(provider: type[Provider[Any]]) -> type[Resource]:
     """Give the class that a provider handles: the `Folder` of `Provider[Folder]`."""
+    known = _classes.get(provider)
+    if known is not None:
+        return known
     for base in provider.__mro__:
         for generic in getattr(base, "__orig_bases__", ()):
             args = typing.get_args(generic)
             if args and isinstance(args[0], type) and issubclass(args[0], Resource):
+                _classes[provider] = args[0]
                 return args[0]
     raise TypeError(f"{provider.__name__} must say what it handles: class {provider.__name__}(Provider[…])")
 

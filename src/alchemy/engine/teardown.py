@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -73,6 +74,7 @@ class Destroyer:
         self.destroyed: list[str] = []
         self._done: asyncio.Queue[tuple[Doomed, Exception | None]] = asyncio.Queue()
         self._active = 0
+        self._dropped: dict[Session, Awaitable[None]] = {}
 
     @property
     def _width(self) -> int:
@@ -106,7 +108,7 @@ class Destroyer:
         """
         await self._check_targets(doomed)
         order, by_name = _teardown(doomed), {item.name: item for item in doomed}
-        waiting: list[str] = []
+        waiting: deque[str] = deque()
         while True:
             waiting += order.ready()
             if not waiting and self._active == 0 and len(order) > len(self.errors) and not self.errors:
@@ -115,6 +117,8 @@ class Destroyer:
             if self._active == 0:
                 break
             await self._reap(order)
+        for durable in self._dropped.values():
+            await durable
         if self.run.stopping:
             raise Stopped
         if self.errors:
@@ -132,16 +136,27 @@ class Destroyer:
             while self._active:
                 await self._reap(order)
             raise
+        self._note(item, error, order)
+        while not self._done.empty():
+            self._note(*self._done.get_nowait(), order)
+
+    def _note(self, item: Doomed, error: Exception | None, order: Teardown) -> None:
         self._active -= 1
         if error is None:
             order.gone(item.name)
         else:
             self.errors.append(error)
 
-    def _start(self, waiting: list[str], by_name: dict[str, Doomed]) -> None:
+    def _drop(self, record: Record, session: Session) -> None:
+        """Forget a record whose object is gone. Nobody waits for the disk: should the commit be lost, the record
+        says `deleting`, and deleting again what is gone is success. The last one is awaited at the end.
+        """
+        self._dropped[session] = session.drop(record.fqn)
+
+    def _start(self, waiting: deque[str], by_name: dict[str, Doomed]) -> None:
         stop = self.run.stopping or (self.errors and not self.options.continue_on_error)
         while waiting and self._active < self._width and not stop:
-            item = by_name[waiting.pop(0)]
+            item = by_name[waiting.popleft()]
             self._active += 1
             self.nursery.start(self._one(item))
 
@@ -178,7 +193,9 @@ class Destroyer:
             await self._delete_old(item, item.old)
             return
         if record.is_scope or not record.provider or record.status is Status.DELETED:
-            await self._forget(record, session, quiet=record.is_scope)
+            self._drop(record, session)
+            if not record.is_scope:
+                self.run.finished(record.fqn, record.kind, "deleted", "delete", time.monotonic())
             return
         if record.protect:
             raise ResourceFailed(
@@ -188,8 +205,7 @@ class Destroyer:
                 hint="deploy once with options=Options(protect=False)",
             )
         if record.retain:
-            session_drop = session.drop(record.fqn)
-            await session_drop
+            self._drop(record, session)
             self.run.finished(record.fqn, record.kind, "forgotten", None, 0.0)
             return
         began = self.run.began(record.fqn, record.kind, "delete")
@@ -197,13 +213,8 @@ class Destroyer:
             record.status = Status.DELETING
             await session.put(record)
         await self._delete_object(record, record)
-        await session.drop(record.fqn)
+        self._drop(record, session)
         self.run.finished(record.fqn, record.kind, "deleted", "delete", began)
-
-    async def _forget(self, record: Record, session: Session, *, quiet: bool) -> None:
-        await session.drop(record.fqn)
-        if not quiet:
-            self.run.finished(record.fqn, record.kind, "deleted", "delete", time.monotonic())
 
     async def _delete_old(self, item: Doomed, old: Generation) -> None:
         began = self.run.began(item.record.fqn, old.kind, "delete", old=True)
