@@ -12,6 +12,7 @@ from alchemy.cli.options import given, launch_options
 
 if TYPE_CHECKING:
     from alchemy.ports import StateStore
+    from alchemy.state import Record
 
 SHOWN = 20
 
@@ -53,8 +54,7 @@ def _destroy(target: str | None, options: Mapping[str, Any], *, yes: bool, as_js
     async def look(store: StateStore) -> tuple[str, list[str]]:
         unit = await find_unit(store, place, chain)
         await check_unit(store, unit)
-        records = await store.all(unit)
-        return unit, [f"{fqn}  {records[fqn].kind}" for fqn in sorted(records) if not records[fqn].is_scope]
+        return unit, _contents(await store.all(unit))
 
     unit, names = reading(place, look)
     if names and not yes and not _is_wanted(unit, names):
@@ -65,6 +65,17 @@ def _destroy(target: str | None, options: Mapping[str, Any], *, yes: bool, as_js
     display = listen(place, as_json=as_json)
     ending = execute(lambda: destroy_unit(unit, **place.store), display)
     return finish(ending, display, place)
+
+
+def _contents(records: Mapping[str, Record]) -> list[str]:
+    """Name what would be destroyed; what nested scopes keep in stores of their own is not looked up, but named."""
+    found: list[str] = []
+    for fqn, record in sorted(records.items()):
+        if not record.is_scope:
+            found.append(f"{fqn}  {record.kind}")
+        elif record.props.get("state_store"):
+            found.append(f"{fqn}  whatever is in {record.props['state_store']}")
+    return found
 
 
 def _is_wanted(unit: str, names: list[str]) -> bool:
