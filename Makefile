@@ -58,6 +58,10 @@ bench: $(STAMPS)/project ## Measure the engine, alone and beside its peers
 	@$(BIN)/python benchmarks/engine.py
 	@$(BIN)/python benchmarks/peers.py
 
+.PHONY: docs
+docs: $(STAMPS)/project ## Write the pages that are made from the code
+	@$(BIN)/python -m alchemy.cli.docs
+
 .PHONY: lock
 lock: $(STAMPS)/dev ## Pin the dependencies again (to the newest: ARGS=--upgrade)
 	@$(BIN)/uv pip compile --quiet $(ARGS) --universal --generate-hashes --all-extras --python-version 3.11 \

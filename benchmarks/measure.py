@@ -26,15 +26,17 @@ class Sample:
 
     Attributes:
         seconds: from its start until it was gone.
+        cpu: seconds of processor time, its own and the system's for it; the rest it waited, mostly for the disk.
         peak_mb: the most memory it held at once, in MiB.
     """
 
     seconds: float
+    cpu: float
     peak_mb: float
 
     def to_json(self) -> dict[str, float]:
         """Give it in the precision that means anything."""
-        return {"seconds": round(self.seconds, 3), "peak_mb": round(self.peak_mb, 1)}
+        return {"seconds": round(self.seconds, 3), "cpu": round(self.cpu, 3), "peak_mb": round(self.peak_mb, 1)}
 
 
 class Failed(Exception):
@@ -66,7 +68,7 @@ def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = No
             raise Failed(f"{' '.join(command)} exited with {process.returncode}:\n{end}")
     # Bytes on macOS, kibibytes elsewhere.
     unit = 1024 * 1024 if sys.platform == "darwin" else 1024
-    return Sample(seconds, usage.ru_maxrss / unit)
+    return Sample(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -77,8 +79,12 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def median(samples: Sequence[Sample]) -> Sample:
-    """Give the median of the seconds, and the largest peak."""
-    return Sample(statistics.median(sample.seconds for sample in samples), max(sample.peak_mb for sample in samples))
+    """Give the medians of the times, and the largest peak."""
+    return Sample(
+        seconds=statistics.median(sample.seconds for sample in samples),
+        cpu=statistics.median(sample.cpu for sample in samples),
+        peak_mb=max(sample.peak_mb for sample in samples),
+    )
 
 
 @contextmanager
