@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, cast, dataclass_transform
 
 from alchemy.errors import ConfigurationError, DeclarationError, NotAwaitedError
 from alchemy.fields import FieldSpec, Spec, describe_mismatch, spec_of
@@ -211,12 +211,14 @@ class Resource(_Fields):
         declared.scope.runner.observe(declared)
         return self
 
-    def __getattr__(self, name: str) -> Any:
-        spec: Spec | None = getattr(type(self), "_spec", None)
-        if spec is not None and name in spec.outputs:
-            what = f"{type(self).__name__} {self.__dict__.get('id')!r}"
-            raise NotAwaitedError(f"{name!r} of {what} exists once it is awaited", hint="await it first")
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if not TYPE_CHECKING:  # or every misspelt name would pass a type checker
+
+        def __getattr__(self, name: str) -> Any:
+            spec: Spec | None = getattr(type(self), "_spec", None)
+            if spec is not None and name in spec.outputs:
+                what = f"{type(self).__name__} {self.__dict__.get('id')!r}"
+                raise NotAwaitedError(f"{name!r} of {what} exists once it is awaited", hint="await it first")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         shown = [repr(self.__dict__.get("id"))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,9 @@ class Place:
 
 
 def find_place(options: Mapping[str, Any], *, operation: str, program: Path | None = None) -> Place:
-    """Put together what a command works on, and set it as what is launched.
+    """Put together what a command works on, set it as what is launched, and go into its folder.
+
+    Paths in a program mean the same wherever it is called from: relative to the folder it lies in.
 
     Args:
         options: from the command line.
@@ -65,8 +68,9 @@ def find_place(options: Mapping[str, Any], *, operation: str, program: Path | No
     Raises:
         ConfigurationError: an option cannot be used.
     """
-    program = program or default_program(Path.cwd())
+    program = program.absolute() if program else default_program(Path.cwd())
     root = program.parent if program else Path.cwd()
+    os.chdir(root)
     config.launch.set(Launch(options=options, operation=operation, root=root))
     opened = _opened_by(program) if program else []
     literal = {name: value for name, value in opened[0].options.items() if name != "stage"} if opened else {}

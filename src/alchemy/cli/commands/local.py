@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from alchemy.cli.options import given, launch_options
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from alchemy.local import LocalCloudflare
+    from alchemy.local import LocalCloudflare, Status
 
 
 @click.group("local", cls=Commands)
@@ -43,12 +44,16 @@ def stop(**options: Any) -> None:
 
 @command.command("status")
 @launch_options("state_dir")
-def status(**options: Any) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Write it as one JSON object.")
+def status(as_json: bool, **options: Any) -> int:
     """Print what runs, and where. Exit code 1 when it is not running."""
     data = _data(options)
     from alchemy.local import status as ask
 
     found = asyncio.run(ask(data))
+    if as_json:
+        click.echo(json.dumps(_as_object(found)))
+        return 0 if found.running else 1
     if not found.running or found.info is None:
         click.echo("not running")
         return 1
@@ -104,6 +109,19 @@ def _data(options: dict[str, Any]) -> Path:
 
     check_installed()
     return find_place(given(options), operation="local").local_data
+
+
+def _as_object(found: Status) -> dict[str, Any]:
+    info = found.info
+    return {
+        "running": found.running,
+        "base_url": info.base_url if info else None,
+        "account_id": info.account_id if info else None,
+        "workers": [{"name": worker.name, "url": worker.url, "enabled": worker.enabled} for worker in found.workers],
+        "databases": found.databases,
+        "namespaces": found.namespaces,
+        "buckets": found.buckets,
+    }
 
 
 def _print_addresses(info: LocalCloudflare) -> None:
