@@ -17,11 +17,13 @@ import os
 import platform
 import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
-from measure import PROGRAMS, Failed, Sample, count_files, expect, median, run, work_folder
+from measure import PROGRAMS, Failed, Sample, count_files, expect, median, probe, run, work_folder
 
 Kind = Literal["file", "null"]
 STEPS = ("create", "noop", "update", "destroy")
@@ -87,15 +89,25 @@ class Engine:
         return max(times, default=0), len(times)
 
 
-def measure(kind: Kind, n: int, repeat: int) -> dict[str, Any]:
-    """Run all steps `repeat` times and give the medians."""
-    samples: dict[str, list[Sample]] = {step: [] for step in STEPS}
-    for _ in range(repeat):
-        with work_folder(f"{kind}-{n}") as folder:
-            engine = Engine(folder, kind, n)
-            for step in STEPS:
-                samples[step].append(getattr(engine, step)())
-    return {"n": n, "kind": kind} | {step: median(samples[step]).to_json() for step in STEPS}
+def measure(kinds: Sequence[Kind], numbers: Sequence[int], repeat: int) -> list[dict[str, Any]]:
+    """Run all steps `repeat` times for every kind and N, and give the medians."""
+    samples: dict[tuple[Kind, int, str], list[Sample]] = defaultdict(list)
+    with ExitStack() as folders:
+        engines = [
+            Engine(folders.enter_context(work_folder(f"{kind}-{n}")), kind, n)
+            for _ in range(repeat)
+            for kind in kinds
+            for n in numbers
+        ]
+        for steps in (("create", "noop", "update"), ("destroy",)):
+            for engine in engines:
+                for step in steps:
+                    samples[engine.kind, engine.n, step].append(getattr(engine, step)())
+    return [
+        {"n": n, "kind": kind} | {step: median(samples[kind, n, step]).to_json() for step in STEPS}
+        for kind in kinds
+        for n in numbers
+    ]
 
 
 def growth(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -118,8 +130,13 @@ def main() -> None:
     with work_folder("warm-up") as folder:
         # So that no run pays for compiling modules.
         Engine(folder, args.kind[0], 1).create()
-    runs = [measure(kind, n, args.repeat) for kind in args.kind for n in sorted(args.n)]
-    machine = {"python": platform.python_version(), "cores": os.cpu_count(), "system": platform.platform()}
+    machine = {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "new_file_us": probe(),
+    }
+    runs = measure(args.kind, sorted(args.n), args.repeat)
     print(json.dumps({"machine": machine, "repeat": args.repeat, "runs": runs, "growth": growth(runs)}, indent=2))
 
 

@@ -19,12 +19,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from engine import Engine, Kind
-from measure import PROGRAMS, Failed, Sample, count_files, environment, expect, median, run, work_folder
+from measure import PROGRAMS, Failed, Sample, count_files, environment, expect, median, probe, run, work_folder
 
 from alchemy.local import ToolchainError, cache_dir
 from alchemy.local._npm import npm_command
@@ -193,16 +194,22 @@ class Comparison:
     ours: dict[str, list[Sample]] = field(default_factory=dict[str, list[Sample]])
     theirs: dict[str, list[Sample]] = field(default_factory=dict[str, list[Sample]])
     peer_name: str = ""
+    pairs: list[tuple[Tool, Tool]] = field(default_factory=list[tuple[Tool, Tool]])
 
-    def run(self) -> None:
-        """Measure once: each step with one tool, then with the other."""
-        with work_folder("ours") as here, work_folder("peer") as there:
-            peer = self.peer(there, self.n)
+    def prepare(self, folders: ExitStack, repeat: int) -> None:
+        """Give both tools a folder for each time they are measured."""
+        for _ in range(repeat):
+            ours = Engine(folders.enter_context(work_folder("ours")), self.kind, self.n)
+            peer = self.peer(folders.enter_context(work_folder("peer")), self.n)
             self.peer_name = peer.name
-            ours = Engine(here, self.kind, self.n)
-            for step in STEPS:
-                self.ours.setdefault(step, []).append(getattr(ours, step)())
-                self.theirs.setdefault(step, []).append(getattr(peer, step)())
+            self.pairs.append((ours, peer))
+
+    def run(self, number: int, *steps: str) -> None:
+        """Measure for the `number`th time: each step with one tool, then with the other."""
+        ours, peer = self.pairs[number]
+        for step in steps:
+            self.ours.setdefault(step, []).append(getattr(ours, step)())
+            self.theirs.setdefault(step, []).append(getattr(peer, step)())
 
     def rows(self) -> list[dict[str, Any]]:
         """Give one row for each step."""
@@ -264,17 +271,27 @@ def main() -> None:
         except Missing as missing:
             print(f"left out: {comparison.peer.__name__}: {missing}", file=sys.stderr)
             compared.remove(comparison)
-    for _ in range(args.repeat):
-        for comparison in compared:
-            comparison.run()
+    new_file_us = probe()
+    _measure(compared, args.repeat)
     rows = [row for comparison in compared for row in comparison.rows()]
     print(table(rows))
-    print(json.dumps({"repeat": args.repeat, "rows": rows}, indent=2))
+    print(json.dumps({"repeat": args.repeat, "new_file_us": new_file_us, "rows": rows}, indent=2))
+
+
+def _measure(compared: Sequence[Comparison], repeat: int) -> None:
+    """Create everything before anything is destroyed; `measure` says why."""
+    with ExitStack() as folders:
+        for comparison in compared:
+            comparison.prepare(folders, repeat)
+        for steps in (("create", "noop"), ("destroy",)):
+            for number in range(repeat):
+                for comparison in compared:
+                    comparison.run(number, *steps)
 
 
 def _warm_up(comparison: Comparison) -> None:
     """Run both tools once on a single resource: compiled modules and file caches are there from then on."""
-    Comparison(comparison.what, comparison.kind, 1, comparison.peer, comparison.targets).run()
+    _measure([Comparison(comparison.what, comparison.kind, 1, comparison.peer, comparison.targets)], 1)
 
 
 if __name__ == "__main__":
