@@ -58,10 +58,12 @@ def credentials() -> Credentials:
     )
 
 
-def configured_target() -> str | None:
-    """Say which account calls go to, by the environment alone; `None` when it would have to be looked up."""
-    account_id = _setting("CLOUDFLARE_ACCOUNT_ID")
-    return target_of(account_id, _setting("CLOUDFLARE_BASE_URL")) if account_id else None
+def configured_target() -> str:
+    """Say which account calls go to, by the environment alone.
+
+    Without an account's id, which would have to be looked up, it ends after the colon: `cloudflare:`.
+    """
+    return target_of(_setting("CLOUDFLARE_ACCOUNT_ID") or "", _setting("CLOUDFLARE_BASE_URL"))
 
 
 def target_of(account_id: str, base_url: str | None) -> str:

@@ -18,13 +18,14 @@ class CloudflareProvider(Provider[R]):
     concurrency: ClassVar[int | None] = 16  # Cloudflare allows 1200 calls in five minutes
 
     @staticmethod
-    def configured_target() -> str | None:
-        """Say which account calls go to, without a call; `None` when the account would have to be looked up."""
+    def configured_target() -> str:
+        """Say which account calls go to, without a call; it ends in `:` when the account would have to be looked up."""
         return configured_target()
 
     async def target(self, ctx: Context[R]) -> str:
         """Say which account calls go to: `cloudflare:<id>`, or `cloudflare-local:<id>` for the one on this machine."""
-        return configured_target() or (await self.api(ctx)).target
+        configured = configured_target()
+        return (await self.api(ctx)).target if configured.endswith(":") else configured
 
     async def api(self, ctx: Context[R]) -> Cloudflare:
         """Give the run's one client."""

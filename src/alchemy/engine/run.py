@@ -161,10 +161,16 @@ class Run:
         return target
 
     def check_target(self, stored: str, target: str | None, fqn: str) -> None:
-        """Raise `TargetMismatch` when a record's object lives elsewhere than where calls would go."""
-        if stored and target and stored != target:
+        """Raise `TargetMismatch` when a record's object lives elsewhere than where calls would go.
+
+        Args:
+            target: as far as it is known: one that ends in `:` stands for every account of that provider.
+        """
+        if not stored or not target:
+            return
+        if stored != target and not (target.endswith(":") and stored.startswith(target)):
             raise TargetMismatch(
-                f"{fqn} lives in {stored}, and this run is set up for {target}",
+                f"{fqn} lives in {stored}, and this run is set up for {target.removesuffix(':')}",
                 hint="use the credentials (or --local) it was deployed with, or another stage: --stage NAME",
             )
 

