@@ -153,6 +153,9 @@ class Run:
         Raises:
             TargetMismatch: it lives elsewhere; nothing was called.
         """
+        configured = getattr(provider, "configured_target", None)
+        if configured is not None and stored:
+            self.check_target(stored, configured(), context.fqn)
         key = type(provider).target.__qualname__
         target = self._targets.get(key)
         if target is None:
