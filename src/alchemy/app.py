@@ -19,9 +19,10 @@ from alchemy.config import AppOptions, Launch, NestedOptions
 from alchemy.engine.removal import remove
 from alchemy.errors import ConfigurationError, DeclarationError
 from alchemy.names import RESERVED_STAGE, check_app, check_id, check_stage, join
+from alchemy.nested import Nested
 from alchemy.opening import Opening, TestOpening
 from alchemy.resource import Resource
-from alchemy.scope import Nested, Scope, current_scope, get_current
+from alchemy.scope import Scope, current_scope, get_current
 from alchemy.secret import Secret
 
 T = TypeVar("T")

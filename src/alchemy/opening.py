@@ -21,11 +21,12 @@ from alchemy.engine.run import Destroyed, Run
 from alchemy.engine.session import Session
 from alchemy.errors import AlchemyError, LockedError, StateError
 from alchemy.events import Bus, Notice, RunFinished, RunStarted, Waiting
+from alchemy.finalizing import Finalize
 from alchemy.names import RESERVED_STAGE, unit_of
 from alchemy.ports import Lease, Owner, StateStore
 from alchemy.resource import Resource
 from alchemy.runlog import RunLog
-from alchemy.scope import Finalize, Scope, get_current, set_current
+from alchemy.scope import Scope, get_current, set_current
 from alchemy.serde import encode, masked
 from alchemy.state import Application, Record
 
@@ -88,8 +89,10 @@ class Opening:
             await self._open_unit()
         except BaseException as error:
             self._error = error
-            await self._give_up()
-            self.engine.refuse(error)
+            try:
+                await self._give_up()
+            finally:
+                self.engine.refuse(error)  # whatever happens, whoever waits must hear of it
         else:
             self._may_cancel = False
             self.engine.opened(self.scope)
@@ -100,7 +103,7 @@ class Opening:
         self.scope.nursery.release()
         with contextlib.suppress(AlchemyError, OSError):
             await self._close_sessions()
-        with contextlib.suppress(AlchemyError, OSError):
+        with contextlib.suppress(Exception):  # what went wrong first is raised
             await self._let_go()
 
     async def _open_unit(self) -> None:
@@ -305,6 +308,8 @@ class Opening:
             if self._may_cancel:
                 self._task.cancel()
             await self.scope.nursery.join()
+            if self._error is None:
+                await self.close(ok=False)  # it was open already, and nobody will leave it
             raise
 
     def __await__(self) -> Generator[Any, None, StageScope]:

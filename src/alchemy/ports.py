@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from alchemy.names import Naming
 from alchemy.state import Application, Record
+
+if TYPE_CHECKING:
+    from alchemy.finalizing import Finalize
+    from alchemy.resource import Declared
+    from alchemy.scope import Scope
 
 
 class Owner(msgspec.Struct, kw_only=True, frozen=True):
@@ -193,4 +199,56 @@ class StateStore(Protocol):
 
     async def read_log(self, unit: str, name: str) -> bytes:
         """Read a log whole. Raises `StateError` when there is none of that name."""
+        ...
+
+
+class Runner(Protocol):
+    """What a scope needs from the engine."""
+
+    def declare(self, declared: Declared) -> None:
+        """Start a resource."""
+        ...
+
+    def observe(self, declared: Declared) -> None:
+        """Take note that the program's `await` on a resource returned."""
+        ...
+
+    def enter(self, scope: Scope) -> None:
+        """Take note that a nested scope was declared; raises when its name is taken in state by a resource."""
+        ...
+
+    async def open(self, scope: Scope) -> None:
+        """Make a nested scope's own store ready, when it has one."""
+        ...
+
+    def leave(self, scope: Scope) -> None:
+        """Take note that everything in a nested scope has ended."""
+        ...
+
+    async def finalize(self, scope: Scope, options: Finalize) -> list[str]:
+        """Destroy what left the program; give the FQNs in order."""
+        ...
+
+    async def data(self, scope: Scope) -> Mapping[str, Any]:
+        """Give a scope's persisted data."""
+        ...
+
+    async def set_data(self, scope: Scope, key: str, value: Any) -> None:
+        """Persist one value of a scope, durable when it returns."""
+        ...
+
+    async def delete_data(self, scope: Scope, key: str) -> None:
+        """Forget one value of a scope."""
+        ...
+
+    def physical_name(self, fqn: str, kind: str, naming: Naming) -> str:
+        """Compute a name that is the same in every run, and in no other copy of the application."""
+        ...
+
+    def stop(self) -> None:
+        """Start nothing new from now on."""
+        ...
+
+    def note_failure(self) -> None:
+        """Take note that something failed: what has not begun waits to see whether the program deals with it."""
         ...

@@ -4,122 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from alchemy.config import Settings, Strategy
-from alchemy.errors import AlchemyError, DeclarationError, NotStarted, ResourceFailed
+from alchemy.errors import DeclarationError, NotStarted, ResourceFailed
+from alchemy.finalizing import Finalize
 from alchemy.names import Naming, check_id, join
-from alchemy.nursery import Latch, Nursery
+from alchemy.nursery import Nursery
+from alchemy.ports import Runner
 
 if TYPE_CHECKING:
+    from alchemy.nested import Nested
     from alchemy.resource import Declared
 
 Kind = Literal["app", "stage", "nested", "resource", "test"]
 T = TypeVar("T")
 
 _current: ContextVar[Scope | None] = ContextVar("alchemy_scope", default=None)
-
-
-class Runner(Protocol):
-    """What a scope needs from the engine."""
-
-    def declare(self, declared: Declared) -> None:
-        """Start a resource."""
-        ...
-
-    def observe(self, declared: Declared) -> None:
-        """Take note that the program's `await` on a resource returned."""
-        ...
-
-    def enter(self, scope: Scope) -> None:
-        """Take note that a nested scope was declared; raises when its name is taken in state by a resource."""
-        ...
-
-    async def open(self, scope: Scope) -> None:
-        """Make a nested scope's own store ready, when it has one."""
-        ...
-
-    def leave(self, scope: Scope) -> None:
-        """Take note that everything in a nested scope has ended."""
-        ...
-
-    async def finalize(self, scope: Scope, options: Finalize) -> list[str]:
-        """Destroy what left the program; give the FQNs in order."""
-        ...
-
-    async def data(self, scope: Scope) -> Mapping[str, Any]:
-        """Give a scope's persisted data."""
-        ...
-
-    async def set_data(self, scope: Scope, key: str, value: Any) -> None:
-        """Persist one value of a scope, durable when it returns."""
-        ...
-
-    async def delete_data(self, scope: Scope, key: str) -> None:
-        """Forget one value of a scope."""
-        ...
-
-    def physical_name(self, fqn: str, kind: str, naming: Naming) -> str:
-        """Compute a name that is the same in every run, and in no other copy of the application."""
-        ...
-
-    def stop(self) -> None:
-        """Start nothing new from now on."""
-        ...
-
-    def note_failure(self) -> None:
-        """Take note that something failed: what has not begun waits to see whether the program deals with it."""
-        ...
-
-
-class Finalize:
-    """How to finalize, with what was not said taken from the scope's settings."""
-
-    __slots__ = (
-        "batch_size",
-        "continue_on_error",
-        "dry_run",
-        "everything",
-        "max_retries",
-        "retry_delay",
-        "strategy",
-        "timeout",
-    )
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        strategy: Strategy | None = None,
-        max_retries: int | None = None,
-        retry_delay: float | None = None,
-        batch_size: int | None = None,
-        timeout: float | None = None,
-        dry_run: bool = False,
-        continue_on_error: bool | None = None,
-        everything: bool = False,
-    ) -> None:
-        checked = settings.nested(
-            {
-                "destroy_strategy": strategy,
-                "max_retries": max_retries,
-                "retry_delay": retry_delay,
-                "batch_size": batch_size,
-                "timeout": timeout,
-                "continue_on_error": continue_on_error,
-            }
-        )
-        self.strategy: Strategy = checked.destroy_strategy
-        self.max_retries = checked.max_retries
-        self.retry_delay = checked.retry_delay
-        self.batch_size = checked.batch_size
-        self.timeout = checked.timeout
-        self.continue_on_error = checked.continue_on_error
-        self.dry_run = dry_run
-        self.everything = everything
 
 
 class _Current:
@@ -430,7 +333,7 @@ class Scope:
 
     def _never_entered(self) -> DeclarationError | None:
         for name, scope in self.scopes.items():
-            if isinstance(scope, Nested):
+            if not isinstance(scope, Scope):
                 return DeclarationError(
                     f"alchemy.run({name!r}) in {self.chain} was never entered",
                     hint="write `async with alchemy.run(...)`, or pass it a function",
@@ -466,127 +369,3 @@ def _flat(error: Exception) -> list[Exception]:
 
 def _counted(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
-class Nested(Generic[T]):
-    """What `alchemy.run(...)` gives: a nested scope to enter with `async with`, or a function's result to await.
-
-    Until it is entered it stands in its parent for the scope; entering replaces it.
-    """
-
-    def __init__(
-        self,
-        parent: Scope,
-        name: str,
-        fn: Callable[..., Awaitable[T] | T] | None,
-        options: Mapping[str, Any],
-    ) -> None:
-        check_id(name, what="scope name")
-        if name in parent.scopes:
-            raise DeclarationError(
-                f"the scope {name!r} is opened twice in {parent.chain}", hint="give one of them another name"
-            )
-        parent.claim(name, "the scope")
-        self.parent = parent
-        self.name = name
-        self.error: BaseException | None = None
-        self.delivered = False
-        self._settings = parent.settings.nested(options)
-        self._fn = fn
-        self._latch = Latch()
-        self._result: T | None = None
-        self._scope: Scope | None = None
-        self._before: Scope | None = None
-        parent.scopes[name] = self
-        if fn is not None:
-            scope = self._open()
-            parent.nursery.start(self._run(scope, fn))
-
-    def _open(self) -> Scope:
-        scope = Scope(
-            kind="nested", name=self.name, parent=self.parent, settings=self._settings, runner=self.parent.runner
-        )
-        self.parent.runner.enter(scope)
-        self.parent.scopes[self.name] = scope
-        self._scope = scope
-        return scope
-
-    async def _run(self, scope: Scope, fn: Callable[..., Awaitable[T] | T]) -> None:
-        set_current(scope)
-        try:
-            await scope.runner.open(scope)
-            try:
-                outcome = fn(scope) if _takes_argument(fn) else fn()
-                self._result = await outcome if inspect.isawaitable(outcome) else outcome
-            except BaseException as error:
-                await scope.settle(error)
-                raise
-            await self._leave(scope)
-        except BaseException as error:
-            scope.closed = True
-            scope.runner.leave(scope)
-            self.error = error
-            self.parent.fail(self)
-        finally:
-            self._latch.set()
-
-    async def _leave(self, scope: Scope) -> None:
-        await scope.settle(None)
-        scope.closed = True
-        scope.runner.leave(scope)
-
-    def __await__(self) -> Generator[Any, None, T]:
-        if self._fn is None:
-            raise DeclarationError(
-                f"alchemy.run({self.name!r}) without a function cannot be awaited",
-                hint="write `async with alchemy.run(...)`, or pass it a function",
-            )
-        yield from self._latch.wait().__await__()
-        if self.error is not None:
-            self.delivered = True
-            raise self.error
-        if self._scope is not None:
-            self._scope.runner.leave(self._scope)
-        return cast("T", self._result)
-
-    async def __aenter__(self) -> Scope:
-        if self._fn is not None or self._scope is not None:
-            raise DeclarationError(
-                f"alchemy.run({self.name!r}) is running already", hint="await it, or leave out the function"
-            )
-        scope = self._open()
-        await scope.runner.open(scope)
-        self._before = get_current()
-        set_current(scope)
-        return scope
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        scope = self._scope
-        assert scope is not None
-        try:
-            if error is None:
-                await self._leave(scope)
-            else:
-                await self._fail(scope, error)
-        finally:
-            scope.closed = True
-            scope.runner.leave(scope)
-            set_current(self._before)
-
-    async def _fail(self, scope: Scope, error: BaseException) -> None:
-        try:
-            await scope.settle(error)
-        except BaseException as raised:
-            if raised is not error:
-                raise raised from None if isinstance(raised, AlchemyError) else error
-            return
-
-
-def _takes_argument(fn: Callable[..., Any]) -> bool:
-    try:
-        parameters = inspect.signature(fn).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    return any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in parameters)

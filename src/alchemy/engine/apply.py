@@ -258,11 +258,16 @@ class Applier:
         record.provider = self.work.provider_name
         record.attempted = self.work.props
         record.absent = False
-        naming = self.provider.naming
-        record.physical_name = self._chosen or (
-            self.run.name_for(naming, fqn=self.fqn, kind=record.kind, generation=record.generation) or None
-        )
+        record.physical_name = self._chosen or self._made_name(record)
         self.work.describe(record)
+
+    def _made_name(self, record: Record) -> str | None:
+        """Compute the name of a generation, and pass over those that a renamed resource has kept."""
+        while True:
+            name = self.run.name_for(self.provider.naming, fqn=self.fqn, kind=record.kind, generation=record.generation)
+            if not name or self.work.session.holder_of(record.kind, name) in (None, self.fqn):
+                return name or None
+            record.generation += 1
 
     async def _create_intended(self, record: Record, context: Context[Any], outcome: Outcome) -> Outcome:
         async def look(_error: ProviderError) -> Resource | None:
@@ -434,10 +439,28 @@ class Applier:
 
     async def _supersede(self, record: Record) -> Outcome:
         """Create another object, and leave the one there is, or may be, to be deleted at the end of the run."""
+        await self._clear_name(record)
         if not record.retain and record.status is not Status.DELETED:
             record.generations = [*record.generations, generation_of(record)]
         self._next_generation(record)
         return await self._create(record, outcome="replaced")
+
+    async def _clear_name(self, record: Record) -> None:
+        """Delete what an earlier replacement has left under the very name that the program chooses now."""
+        chosen = self._chosen
+        for old in record.generations:
+            if chosen is None or old.physical_name != chosen or old.kind != self.declared.kind:
+                continue
+            left = msgspec.structs.replace(record)
+            for name in Generation.__struct_fields__:
+                setattr(left, name, getattr(old, name))
+            have: Resource | None = self._have(left)
+            if old.status is Status.CREATING:
+                have = await self._find_begun(left)
+            if have is not None:
+                await self._delete_object(left, have)
+            record.generations = [kept for kept in record.generations if kept is not old]
+            await self.work.session.put(record)
 
     async def _create_next(self, record: Record) -> Outcome:
         """Create another object after the one there was has been deleted."""
@@ -457,12 +480,15 @@ class Applier:
         return chosen is not None and chosen == record.physical_name and record.kind == self.declared.kind
 
     async def _delete(self, record: Record) -> None:
-        have = self._have(record)
-        context = self._context(record, have)
-        context.target = await self.run.target(self.provider, context, record.target)
         record.status = Status.DELETING
         record.attempted = self.work.props
         await self.work.session.put(record)
+        await self._delete_object(record, self._have(record))
+
+    async def _delete_object(self, record: Record, have: Resource) -> None:
+        context = self._context(record, have)
+        context.name = record.physical_name or context.name
+        context.target = await self.run.target(self.provider, context, record.target)
         with contextlib.suppress(Gone):
             await self._call("delete", lambda: self.provider.delete(context, have))
 
@@ -618,8 +644,9 @@ def report(run: Run, declared: Declared, error: BaseException, action: Action | 
     else:
         hint = error.hint if isinstance(error, AlchemyError) else None
         words = error.message if isinstance(error, AlchemyError) else in_words(error)
+        what = f"{action} failed: " if action else ""
         failure = ResourceFailed(
-            f"{declared.fqn}: {action or 'declare'} failed: {words}",
+            words if action is None and words.startswith(declared.fqn) else f"{declared.fqn}: {what}{words}",
             fqn=declared.fqn,
             action=action or "create",
             hint=hint,

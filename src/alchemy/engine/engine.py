@@ -16,11 +16,12 @@ from alchemy.engine.teardown import Destroyer, doom
 from alchemy.engine.values import Codec
 from alchemy.errors import AlchemyError, DeclarationError, NotStarted, ResourceFailed
 from alchemy.events import Action, Notice, Outcome, ScopeEntered, ScopeLeft
+from alchemy.finalizing import Finalize
 from alchemy.names import Naming, is_within, join, parent
 from alchemy.nursery import Latch
 from alchemy.order import keeps_seq
 from alchemy.resource import Declared, Resource
-from alchemy.scope import Finalize, Scope, set_current
+from alchemy.scope import Scope, set_current
 from alchemy.serde import decode
 from alchemy.state import Record, Status
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from alchemy.engine.engine import Engine
 from alchemy.engine.teardown import Destroyer, doom
 from alchemy.errors import DeclarationError
+from alchemy.finalizing import Finalize
 from alchemy.names import is_within
 from alchemy.resource import Resource
-from alchemy.scope import Finalize, Scope
+from alchemy.scope import Scope
 
 
 async def remove(what: Scope | Resource) -> list[str]:

@@ -15,12 +15,12 @@ from alchemy.engine.session import Session
 from alchemy.engine.values import Codec
 from alchemy.errors import AlchemyError, Gone, ResourceFailed
 from alchemy.events import Planned
+from alchemy.finalizing import Finalize
 from alchemy.names import leaf
 from alchemy.nursery import Nursery
 from alchemy.order import Node, Teardown
 from alchemy.provider import Context, Provider, resource_class
 from alchemy.resource import Resource
-from alchemy.scope import Finalize
 from alchemy.serde import contains_secret
 from alchemy.state import Generation, Record, Status
 

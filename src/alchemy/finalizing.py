@@ -1,0 +1,52 @@
+"""How to finalize: a run's options for destroying, put together."""
+
+from __future__ import annotations
+
+from alchemy.config import Settings, Strategy
+
+
+class Finalize:
+    """How to finalize, with what was not said taken from the scope's settings."""
+
+    __slots__ = (
+        "batch_size",
+        "continue_on_error",
+        "dry_run",
+        "everything",
+        "max_retries",
+        "retry_delay",
+        "strategy",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        strategy: Strategy | None = None,
+        max_retries: int | None = None,
+        retry_delay: float | None = None,
+        batch_size: int | None = None,
+        timeout: float | None = None,
+        dry_run: bool = False,
+        continue_on_error: bool | None = None,
+        everything: bool = False,
+    ) -> None:
+        checked = settings.nested(
+            {
+                "destroy_strategy": strategy,
+                "max_retries": max_retries,
+                "retry_delay": retry_delay,
+                "batch_size": batch_size,
+                "timeout": timeout,
+                "continue_on_error": continue_on_error,
+            }
+        )
+        self.strategy: Strategy = checked.destroy_strategy
+        self.max_retries = checked.max_retries
+        self.retry_delay = checked.retry_delay
+        self.batch_size = checked.batch_size
+        self.timeout = checked.timeout
+        self.continue_on_error = checked.continue_on_error
+        self.dry_run = dry_run
+        self.everything = everything
