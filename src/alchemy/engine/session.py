@@ -26,10 +26,26 @@ class Session:
         self.lease = lease
         self.records = records
         self.written = False
+        self._names: dict[tuple[str, str], str] | None = None
 
     def get(self, fqn: str) -> Record | None:
         """Give a record, or `None`."""
         return self.records.get(fqn)
+
+    def holder_of(self, kind: str, name: str) -> str | None:
+        """Give the FQN of the record whose object, of whatever generation, has a physical name."""
+        if self._names is None:
+            self._names = {}
+            for record in self.records.values():
+                self._note_names(record)
+        fqn = self._names.get((kind, name))
+        holder = self.records.get(fqn) if fqn is not None else None
+        return fqn if holder is not None and (kind, name) in _names_of(holder) else None
+
+    def _note_names(self, record: Record) -> None:
+        if self._names is not None:
+            for name in _names_of(record):
+                self._names[name] = record.fqn
 
     def put(self, record: Record, *, drop: Sequence[str] = ()) -> Awaitable[None]:
         """Write a record, and drop others in the same commit; durable when awaited.
@@ -49,6 +65,7 @@ class Session:
             record.updated_at = state.now()
             record.created_at = record.created_at or record.updated_at
             self.records[record.fqn] = record
+            self._note_names(record)
         self.written = True
         return self.store.set(lease, *records, drop=drop)
 
@@ -73,3 +90,8 @@ class Session:
                 await self.store.fold(self.lease)
         finally:
             await self.store.release(self.lease)
+
+
+def _names_of(record: Record) -> set[tuple[str, str]]:
+    found = [(record.kind, record.physical_name), *((old.kind, old.physical_name) for old in record.generations)]
+    return {(kind, name) for kind, name in found if name}

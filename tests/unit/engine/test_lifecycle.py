@@ -547,6 +547,26 @@ async def test_an_alias_that_is_declared_itself_is_left_alone(cloud: Cloud, stor
     assert cloud.changes() == ["create b", "create inner/c"]
 
 
+async def test_what_takes_a_renamed_resources_old_id_gets_an_object_of_its_own(cloud: Cloud, store: Store) -> None:
+    """The renamed one keeps its object and the name it has; nobody else is given that name."""
+
+    async def renamed(_app: Any) -> None:
+        Thing("z", options=Options(aliases=["a"]))
+
+    async def both(_app: Any) -> None:
+        Thing("z")
+        Thing("a")
+
+    await deploy(thing(), store)
+    await deploy(renamed, store)
+    await deploy(both, store)
+    assert len(cloud.objects) == 2
+    consistent(store)
+    await deploy(thing(), store)
+    assert list(cloud.objects) == ["id-2"]
+    consistent(store)
+
+
 async def test_depends_on_orders_both_ways(cloud: Cloud, store: Store) -> None:
     """Made before, destroyed after, without a value passed."""
     gate = cloud.hold("create", "base")
