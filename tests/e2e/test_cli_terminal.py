@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -134,6 +135,9 @@ def test_the_question_can_be_interrupted(project: Project) -> None:
     project.ok("deploy")
     terminal = Terminal(project, "destroy")
     terminal.until("Destroy? [y/N]")
-    terminal.process.send_signal(signal.SIGINT)
+    while terminal.process.poll() is None:  # one that comes just before the read begins is seen after the read only
+        terminal.process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            terminal.process.wait(0.1)
     assert terminal.finish() == 130
     assert len(project.records()) == 1

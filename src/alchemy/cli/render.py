@@ -88,10 +88,12 @@ class Output:
     def _guarded(self, act: Callable[[], object]) -> None:
         try:
             act()
-        except BrokenPipeError:
+        except OSError as error:
             self._gone = True
             # What is still in the stream's buffer would raise again when Python exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            if not isinstance(error, BrokenPipeError):
+                terminal.problem(f"the output cannot be written: {error.strerror}", "the run goes on without it")
 
 
 class JsonLines(Display):

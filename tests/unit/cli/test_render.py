@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -142,6 +143,17 @@ def test_a_stream_that_nobody_reads_is_given_up() -> None:
         for _ in range(3):
             output.write("x" * 100_000)
             output.flush()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Output that cannot be written does not end the run, but is not lost in silence."""
+    with open("/dev/full", "w") as stream:
+        output = Output(stream)
+        for _ in range(3):
+            output.write("x" * 100_000)
+            output.flush()
+    assert capsys.readouterr().err.count("the output cannot be written: No space left on device") == 1
 
 
 def pictured(events: Sequence[Event], *, height: int = 20, width: int = 80, now: float = 107.0) -> list[str]:
