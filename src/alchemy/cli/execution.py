@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -114,6 +114,3 @@ class _Stopper:
         if self.task is not None and not self.task.done():
             self.task.cancel()
             self._loop.call_later(_AGAIN, self._abort)
-
-
-Work = Callable[[], Coroutine[Any, Any, Any]]
