@@ -14,7 +14,6 @@ async def main() -> None:
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,6 +56,8 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `alchemy --help` loads none of the engine."""
     if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             return version("alchemy-iac")
         except PackageNotFoundError:

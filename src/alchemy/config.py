@@ -65,24 +65,30 @@ def _choice(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError("expected a number of at least 1")
-    return number
+def _at_least(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise ValueError(f"expected a whole number of at least {least}")
+        return number
+
+    return parse
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError("expected a number of at least 0")
-    return number
+_positive = _at_least(1)
+_count = _at_least(0)
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
     if not 0 <= number < float("inf"):
-        raise ValueError("expected a number of seconds of at least 0")
+        raise ValueError("expected a number of at least 0")
     return number
 
 
