@@ -16,12 +16,14 @@ class Nursery:
     """Run coroutines side by side, and wait for all of them.
 
     Args:
-        on_stop: called once when a cancellation asks to stop: nothing new should start from then on.
+        on_stop: called when a cancellation asks to stop: nothing new should start from then on.
+        parent: the nursery around this one, which waits for, and aborts, what runs here too.
     """
 
-    def __init__(self, on_stop: Callable[[], None]) -> None:
+    def __init__(self, on_stop: Callable[[], None], parent: Nursery | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self._on_stop = on_stop
+        self._parent = parent
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
@@ -31,8 +33,11 @@ class Nursery:
         """Run `work`, which handles its own failures, until it ends."""
         task = self.loop.create_task(work)
         asyncio.tasks._unregister_task(task)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        around: Nursery | None = self
+        while around is not None:
+            around._tasks.add(task)
+            task.add_done_callback(around._tasks.discard)
+            around = around._parent
         return task
 
     def keep(self, close: Callable[[], Awaitable[None]]) -> None:
@@ -52,23 +57,26 @@ class Nursery:
                 await self.join()
                 await close()
 
-    async def join(self) -> None:
+    async def join(self, *, cancelled: bool = False) -> None:
         """Wait until nothing runs any more.
 
         A first cancellation asks to stop (`on_stop`) and is raised when all has ended; a second one cancels what
         still runs. Neither leaves anything running.
+
+        Args:
+            cancelled: the first one came before: it ended the scope's body.
         """
-        cancelled: asyncio.CancelledError | None = None
+        raised: asyncio.CancelledError | None = None
         while self._tasks:
             try:
                 await asyncio.wait(self._tasks)
             except asyncio.CancelledError as error:
-                if cancelled is not None:
+                if cancelled:
                     self.abort()
-                cancelled = cancelled or error
+                cancelled, raised = True, raised or error
                 self._on_stop()
-        if cancelled is not None:
-            raise cancelled
+        if raised is not None:
+            raise raised
 
     def abort(self) -> None:
         """Cancel what runs. State stays whole: intents say what may exist."""

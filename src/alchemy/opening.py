@@ -76,6 +76,7 @@ class Opening:
             chain=unit,
         )
         self.scope.opening = self
+        self.scope.before = self._before
         self._log: RunLog | None = None
         set_current(self.scope)
         self._may_cancel = True

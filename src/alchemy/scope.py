@@ -41,7 +41,7 @@ def current_scope() -> Scope:
     scope = _current.get()
     last = scope
     while scope is not None and scope.closed:
-        scope = scope.parent
+        scope = scope.before or scope.parent
     if scope is not None and scope.kind != "app":
         return scope
     if last is not None:
@@ -97,7 +97,10 @@ class Scope:
         self.scopes: dict[str, Nested[Any] | Scope] = {}
         self.kept: set[str] = set()
         self.failures: list[Declared | Nested[Any]] = []
-        self.nursery = Nursery(runner.stop)
+        self.before: Scope | None = None
+        """What was current when it was opened, for a stage or a test."""
+        around: Nursery | None = parent.nursery if parent is not None else None
+        self.nursery: Nursery = Nursery(runner.stop, around)
         self.exports: dict[str, Any] = {}
         self.newest = 0
         """The largest `seq` declared in it or below."""
@@ -278,7 +281,7 @@ class Scope:
 
     async def end(self, options: Finalize) -> list[str]:
         """Finish a scope that has settled without failure. The stage's own form does more."""
-        destroyed = await self.runner.finalize(self, options)
+        destroyed = [] if self.has_failed else await self.runner.finalize(self, options)
         self.closed = True
         return destroyed
 
@@ -296,10 +299,12 @@ class Scope:
         self.closing = self.closing or error is not None
         if error is None:
             error = self._never_entered()
-        await self.nursery.join()
+        await self.nursery.join(cancelled=isinstance(error, asyncio.CancelledError))
         if error is None and not self.failures:
             error = await self._run_deferred()
             await self.nursery.join()
+        for _, future in self._deferred:
+            future.cancel()  # they never run now, and somebody may be waiting for one
         self.closing = True
         self._raise(error)
 
@@ -362,6 +367,8 @@ def _mark_retrieved(future: asyncio.Future[Any]) -> None:
 
 def _flat(error: Exception) -> list[Exception]:
     """Give the leaves of an exception group, or the exception itself."""
+    if isinstance(error, ResourceFailed) and isinstance(error.__cause__, ExceptionGroup):
+        error = error.__cause__  # a composite failed because parts of it did: they tell more
     if isinstance(error, ExceptionGroup):
         return [leaf for inner in cast("Sequence[Exception]", error.exceptions) for leaf in _flat(inner)]
     return [error]

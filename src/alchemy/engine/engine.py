@@ -9,6 +9,7 @@ from typing import Any
 
 from alchemy.config import Settings
 from alchemy.engine.apply import Applier, Work, begin, finish_unchanged, is_unchanged, record_to_outputs, report
+from alchemy.engine.cycles import check_cycle
 from alchemy.engine.moves import move
 from alchemy.engine.run import Destroyed, Run, Stopped
 from alchemy.engine.session import Session
@@ -233,11 +234,7 @@ class Engine:
     async def _dependencies(self, declared: Declared) -> None:
         for dependency in declared.deps:
             if not dependency.latch.done:
-                if is_within(declared.fqn, dependency.fqn):
-                    raise DeclarationError(
-                        f"{declared.fqn} is part of {dependency.fqn}, and waits for it: a cycle",
-                        hint="pass it an input of the composite instead",
-                    )
+                check_cycle(declared, dependency)
                 await dependency.latch.wait()
             if dependency.error is not None:
                 raise _not_started(declared, dependency.error, f"{dependency.fqn}, which it needs, failed")
@@ -323,7 +320,7 @@ class Engine:
     def observe(self, declared: Declared) -> None:
         """Take note that the program's `await` on a resource returned."""
         run = self.run
-        if run.phase != "up":
+        if run.phase != "up" or declared.scope.root.closed:
             return
         newest = declared.inner.newest if declared.inner else 0
         if declared.seen is None or declared.seen <= max(declared.seq, newest):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from alchemy import state
 from alchemy.config import Settings
@@ -336,5 +336,7 @@ def in_words(error: BaseException) -> str:
     """Say a failure in a sentence, with its hint."""
     if isinstance(error, AlchemyError):
         return str(error)
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(in_words(one) for one in cast("BaseExceptionGroup[BaseException]", error).exceptions)
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

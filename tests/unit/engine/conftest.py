@@ -1,29 +1,11 @@
-"""What the tests of the engine share: an empty cloud, a store, and keys that are cheap to derive."""
+"""Every test of the engine begins with an empty cloud."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-
 import pytest
-from tests.unit.engine import world
-
-from alchemy.config import Launch, launch
-from alchemy.crypto import Cipher
-from alchemy.engine import run
+from tests.unit.engine.world import Cloud
 
 
 @pytest.fixture(autouse=True)
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[world.Cloud]:
-    """Give an empty cloud, which hears every event of every run."""
-    monkeypatch.setattr(run, "Cipher", partial(Cipher, n=2))
-    made = world.reset()
-    token = launch.set(Launch(listeners=(lambda event: world.cloud.events.append(event),)))  # noqa: PLW0108 (the list is another after a reset)
-    yield made
-    launch.reset(token)
-
-
-@pytest.fixture
-def store() -> world.Store:
-    """Give an empty store."""
-    return world.Store()
+def _empty(cloud: Cloud) -> None:
+    """Empty the cloud also for tests that do not look at it."""

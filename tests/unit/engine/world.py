@@ -202,6 +202,11 @@ def reset() -> Cloud:
     return cloud
 
 
+def hear(event: Event) -> None:
+    """Take note of an event."""
+    cloud.events.append(event)
+
+
 def lost(message: str = "the answer was lost", *, retryable: bool = False) -> ProviderError:
     """An error after which nobody knows whether the call took effect."""
     return ProviderError(message, ambiguous=True, retryable=retryable)
