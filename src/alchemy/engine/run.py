@@ -72,9 +72,9 @@ class Run:
         self.observed: ContextVar[int] = ContextVar("alchemy_observed", default=0)
         """The largest `seen` that this task's lineage has observed: what it declares next may depend on all of it."""
         self._limit = asyncio.Semaphore(settings.parallelism)
-        self._limits: dict[str, AbstractAsyncContextManager[None]] = {}
+        self._limits: dict[object, AbstractAsyncContextManager[None]] = {}
         self._providers: dict[str, Provider[Any]] = {}
-        self._targets: dict[str, str] = {}
+        self._targets: dict[object, str] = {}
         self._shared: dict[str, asyncio.Future[Any]] = {}
         self._ciphers: dict[str, Cipher] = {}
 
@@ -156,7 +156,7 @@ class Run:
         configured = getattr(provider, "configured_target", None)
         if configured is not None and stored:
             self.check_target(stored, configured(), context.fqn)
-        key = type(provider).target.__qualname__
+        key = type(provider).target  # the function: providers of one cloud share it
         target = self._targets.get(key)
         if target is None:
             target = self._targets[key] = await provider.target(context)
@@ -181,8 +181,7 @@ class Run:
         """Give the provider's own limit; hold it together with `self.limit` around what it does."""
         if provider.concurrency is None:
             return nullcontext()
-        name = type(provider).__qualname__
-        return self._limits.setdefault(name, asyncio.Semaphore(provider.concurrency))
+        return self._limits.setdefault(type(provider), asyncio.Semaphore(provider.concurrency))
 
     @property
     def limit(self) -> asyncio.Semaphore:

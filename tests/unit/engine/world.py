@@ -101,7 +101,7 @@ class Cloud:
 
     def stranger(self, name: str, kind: str = "t::Named", **props: Any) -> Held:
         """Put somebody else's object there."""
-        return self.make(name, kind, props, "")
+        return self.make(name, kind, {"name": name, **props}, "")
 
     def make(self, name: str, kind: str, props: dict[str, Any], fqn: str) -> Held:
         """Make an object."""
