@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from alchemy import config
 from alchemy.config import AppOptions, Launch, NestedOptions
@@ -50,7 +50,7 @@ class _Secrets:
                 f"{what} is used in {scope.chain}, and there is no password to encrypt it with",
                 hint="set ALCHEMY_PASSWORD, or alchemy(..., password=...)",
             )
-        return value if isinstance(value, Secret) else Secret(value, name=name)
+        return cast("Secret[Any]", value) if isinstance(value, Secret) else Secret(value, name=name)
 
     def env(self, name: str) -> Secret[str]:
         """Make the value of an environment variable secret. Raises `ConfigurationError` when it is not set."""

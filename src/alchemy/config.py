@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
 
 from alchemy.errors import ConfigurationError
 from alchemy.events import Listener
@@ -386,10 +386,10 @@ def project_table(root: Path) -> Mapping[str, Any]:
         tool = tomllib.loads(path.read_text()).get("tool", {})
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{path.name} cannot be read: {error}", hint="mend the file") from error
-    table = tool.get("alchemy", {}) if isinstance(tool, dict) else {}
+    table: Any = cast("dict[str, Any]", tool).get("alchemy", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
         raise ConfigurationError("[tool.alchemy] in pyproject.toml must be a table")
-    return table
+    return cast("dict[str, Any]", table)
 
 
 def _environment() -> dict[str, Any]:
@@ -414,7 +414,7 @@ def _checked(option: Option, value: Any, what: str) -> Any:
         if option.name == "state_store" or isinstance(value, str):
             return value
         if option.name == "state_dir" and isinstance(value, os.PathLike):
-            return os.fspath(value)
+            return os.fspath(cast("os.PathLike[str]", value))
         raise ConfigurationError(f"{what} must be text, not {type(value).__name__}")
     if isinstance(value, bool) != (option.parse is _flag):
         raise ConfigurationError(f"{what} cannot be {value!r}")

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from alchemy.errors import DeclarationError
 from alchemy.secret import Secret
@@ -149,7 +149,7 @@ def spec_of(cls: type, reference: Sequence[str] | None) -> Spec:
 def describe_mismatch(what: str, field: FieldSpec, value: object) -> str:
     """Say that a value is of the wrong type, without showing one that may be secret."""
     shown = "" if field.secret or isinstance(value, Secret) else f" {_shortened(value)}"
-    return f"{what} must be {field.described}, not {type(value).__qualname__}{shown}"
+    return f"{what} must be {field.described}, not {type(cast('object', value)).__qualname__}{shown}"
 
 
 def _shortened(value: object) -> str:

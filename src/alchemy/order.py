@@ -60,7 +60,7 @@ class _Entry:
     seen: float
     waits_for: int = 0
     """How many that must go first are still there, by deps and nesting."""
-    blocks: list[str] = field(default_factory=list)
+    blocks: list[str] = field(default_factory=list[str])
     """What waits for this one."""
 
 

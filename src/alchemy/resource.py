@@ -55,7 +55,7 @@ class Options:
             if isinstance(getattr(self, name), str | _Fields):
                 raise DeclarationError(f"the option {name!r} takes a sequence", hint=f"write {name}=[…]")
         for dependency in self.depends_on:
-            if not isinstance(dependency, _Fields):
+            if not isinstance(dependency, _Fields):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise DeclarationError(f"depends_on holds a {type(dependency).__name__}, not a resource")
 
 
@@ -296,20 +296,21 @@ def _detach(value: Any, found: list[Resource], depth: int, what: str) -> Any:
     if depth > MAX_DEPTH:
         raise DeclarationError(f"{what} is nested deeper than {MAX_DEPTH} levels, or contains itself")
     if isinstance(value, Mapping):
-        items = cast("Mapping[Any, Any]", value).items()
-        return {key: _detach(item, found, depth + 1, what) for key, item in items}
+        pairs = cast("Mapping[Any, Any]", value).items()
+        return {key: _detach(item, found, depth + 1, what) for key, item in pairs}
     if isinstance(value, list):
         return [_detach(item, found, depth + 1, what) for item in cast("list[Any]", value)]
-    if isinstance(value, tuple) and type(value) is tuple:
+    if type(value) is tuple:  # a named tuple stays as it is
         return tuple(_detach(item, found, depth + 1, what) for item in cast("tuple[Any, ...]", value))
     if isinstance(value, set | frozenset):
-        return type(value)(_detach(item, found, depth + 1, what) for item in cast("set[Any]", value))
+        items = [_detach(item, found, depth + 1, what) for item in cast("frozenset[Any]", value)]
+        return set(items) if isinstance(value, set) else frozenset(items)
     if isinstance(value, Secret):
         return cast("Any", value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
-            _detach(getattr(value, field.name), found, depth + 1, what)
-    return value
+            _detach(getattr(cast("Any", value), field.name), found, depth + 1, what)
+    return cast("Any", value)
 
 
 def _holds_secret(value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -367,10 +367,13 @@ def _mark_retrieved(future: asyncio.Future[Any]) -> None:
 
 def _flat(error: Exception) -> list[Exception]:
     """Give the leaves of an exception group, or the exception itself."""
-    if isinstance(error, ResourceFailed) and isinstance(error.__cause__, ExceptionGroup):
-        error = error.__cause__  # a composite failed because parts of it did: they tell more
-    if isinstance(error, ExceptionGroup):
-        return [leaf for inner in cast("Sequence[Exception]", error.exceptions) for leaf in _flat(inner)]
+    cause = error.__cause__ if isinstance(error, ResourceFailed) else None
+    group: BaseException = error
+    if isinstance(cause, ExceptionGroup):  # a composite failed because parts of it did
+        group = cast("ExceptionGroup[Exception]", cause)
+    if isinstance(group, ExceptionGroup):
+        parts = cast("ExceptionGroup[Exception]", group).exceptions
+        return [leaf for inner in parts for leaf in _flat(inner)]
     return [error]
 
 

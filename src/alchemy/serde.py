@@ -11,19 +11,19 @@ import base64
 import dataclasses
 import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
 
 from alchemy.errors import DeclarationError, StateError
-from alchemy.secret import Secret
-from alchemy.state import Json, JsonObject
+from alchemy.secret import MASK, Secret
+from alchemy.state import Json, JsonObject, is_array, is_object
 
 MAX_DEPTH = 64
 _INT64 = range(-(2**63), 2**63)
@@ -92,18 +92,19 @@ class _Encoder:
 
     def _other(self, value: object, path: tuple[str | int, ...]) -> Json:
         if isinstance(value, Secret):
-            return {"@secret": self._seal(value, path)}
+            return {"@secret": self._seal(cast("Secret[Any]", value), path)}
         reference = self._refer(value)
         if reference is not None:
             return {"@resource": reference}
         if isinstance(value, Mapping):
-            return self._mapping(value, path)
+            return self._mapping(cast("Mapping[Any, Any]", value), path)
         if isinstance(value, Enum):
             return self.encode(value.value, path)
         if isinstance(value, list | tuple):
-            return [self.encode(item, (*path, index)) for index, item in enumerate(value)]
+            items = cast("Sequence[Any]", value)
+            return [self.encode(item, (*path, index)) for index, item in enumerate(items)]
         if isinstance(value, set | frozenset):
-            items = [self.encode(item, (*path, "(set)")) for item in value]
+            items = [self.encode(item, (*path, "(set)")) for item in cast("frozenset[Any]", value)]
             return {"@set": sorted(items, key=canonical)}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
@@ -119,7 +120,7 @@ def _scalar(value: object, path: tuple[str | int, ...]) -> Json:
         case str() | int():
             return str(value) if isinstance(value, str) else int(value)
         case bytes() | bytearray() | memoryview():
-            return {"@bytes": base64.b64encode(value).decode()}
+            return {"@bytes": base64.b64encode(cast("bytes", value)).decode()}
         case datetime():
             moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
             return {"@date": moment.isoformat().replace("+00:00", "Z")}
@@ -163,10 +164,9 @@ def decode(data: Json, *, open_: Open | None = None, build: Build | None = None)
     Raises:
         StateError: a tag that this version does not know.
     """
-    kind = type(data)
-    if kind is dict:
+    if is_object(data):
         return _decode_object(data, open_, build)
-    if kind is list:
+    if is_array(data):
         return [decode(item, open_=open_, build=build) for item in data]
     return data
 
@@ -226,19 +226,19 @@ def _make(name: str, fields: dict[str, Any]) -> Any:
 
 def contains_secret(data: Json) -> bool:
     """Say whether there is a `@secret` anywhere in encoded data."""
-    if type(data) is dict:
+    if is_object(data):
         return "@secret" in data or any(contains_secret(item) for item in data.values())
-    if type(data) is list:
+    if is_array(data):
         return any(contains_secret(item) for item in data)
     return False
 
 
 def masked(data: Json) -> Json:
     """Give encoded data with `***` for every secret, for people to read."""
-    if type(data) is dict:
+    if is_object(data):
         if data.keys() == {"@secret"}:
-            return "***"
+            return MASK
         return {key: masked(item) for key, item in data.items()}
-    if type(data) is list:
+    if is_array(data):
         return [masked(item) for item in data]
     return data

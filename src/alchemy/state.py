@@ -20,7 +20,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -154,6 +154,16 @@ _decode = msgspec.json.decode
 _CHECKSUM = b',\n  "checksum": "'
 
 
+def is_object(data: Json) -> TypeGuard[JsonObject]:
+    """Say whether JSON data is an object."""
+    return type(data) is dict
+
+
+def is_array(data: Json) -> TypeGuard[list[Json]]:
+    """Say whether JSON data is an array."""
+    return type(data) is list
+
+
 def now() -> str:
     """Give the time as records write it: UTC, milliseconds, `Z`."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -246,6 +256,6 @@ def _object(raw: bytes, where: str) -> JsonObject:
         data = _decode(raw)
     except (ValueError, RecursionError) as error:  # msgspec's DecodeError is a ValueError, as is text that is not UTF-8
         raise StateDamaged(f"{where} is not JSON: {error}", path=where, hint="restore it from a backup") from error
-    if not isinstance(data, dict):
+    if not is_object(data):
         raise StateDamaged(f"{where} holds no object", path=where, hint="restore it from a backup")
     return data

@@ -7,7 +7,7 @@ import typing
 from collections import abc
 from collections.abc import Callable
 from enum import Enum
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from alchemy.secret import Secret
 
@@ -58,7 +58,7 @@ def _generic(origin: Any, args: tuple[Any, ...]) -> Check | None:
     if origin is Secret:
         inner = checker(args[0]) if args else None
         return lambda value: isinstance(value, Secret) and (inner is None or inner(value.reveal()))
-    if not isinstance(origin, type) or origin is abc.Callable:
+    if not isinstance(origin, type) or origin.__name__ == "Callable":
         return None
     if issubclass(origin, abc.Mapping):
         return _mapping(origin, *(checker(arg) for arg in args))
@@ -102,8 +102,10 @@ def _tuple(args: tuple[Any, ...]) -> Check:
     def check(value: Any) -> bool:
         return (
             isinstance(value, tuple)
-            and len(value) == len(checks)
-            and all(test is None or test(item) for test, item in zip(checks, value, strict=True))
+            and len(cast("tuple[Any, ...]", value)) == len(checks)
+            and all(
+                test is None or test(item) for test, item in zip(checks, cast("tuple[Any, ...]", value), strict=True)
+            )
         )
 
     return check

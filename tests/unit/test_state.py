@@ -89,8 +89,6 @@ RECORDS = st.builds(
 )
 
 
-
-
 # --- round trips
 
 

@@ -397,7 +397,7 @@ class Engine:
         """Do what `finalize` does, also before the unit is open for declarations."""
         records = self.run.all_records()
         inside = {fqn: pair for fqn, pair in records.items() if fqn.startswith(scope.chain + "/")}
-        live = set() if options.everything else set(_declared_below(scope))
+        live: set[str] = set() if options.everything else set(_declared_below(scope))
         live |= {holder for fqn in live for holder in _holders(fqn, scope.chain)}
         for kept in _kept_below(scope):
             live |= {fqn for fqn in inside if is_within(fqn, kept)}

@@ -11,7 +11,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from alchemy.errors import ConfigurationError
 from alchemy.provider import Provider
@@ -60,7 +60,7 @@ def load_provider(name: str, *, fqn: str) -> Provider[Any]:
         raise ConfigurationError(f"the provider {name!r} of {fqn} cannot be loaded: {error}", hint=hint) from error
     if not (isinstance(found, type) and issubclass(found, Provider)):
         raise ConfigurationError(f"the provider {name!r} of {fqn} is not a subclass of Provider", hint=hint)
-    return found()
+    return cast("type[Provider[Any]]", found)()
 
 
 def _load_file(place: str) -> ModuleType:

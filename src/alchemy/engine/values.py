@@ -13,7 +13,7 @@ from alchemy.fields import FieldSpec
 from alchemy.resource import Declared, Resource, class_of_kind, detached, make_detached
 from alchemy.secret import Secret
 from alchemy.serde import canonical, decode, encode
-from alchemy.state import Json, JsonObject
+from alchemy.state import Json, JsonObject, is_array, is_object
 
 FINGERPRINT = "@fingerprint"
 _ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
@@ -88,12 +88,12 @@ class Codec:
         data: JsonObject = {}
         for name, field in fields.items():
             if name in values:
-                value = values[name]
+                value: Any = values[name]
                 if type(value) in _ATOMS and type(value) is not bytes and type(value) is not float:
                     data[name] = {"@secret": self._seal(Secret(value), ())} if field.secret and value else value
                 else:
                     hide = field.secret and value is not None and not isinstance(value, Secret)
-                    data[name] = self.value(Secret(value) if hide else value)
+                    data[name] = self.value(Secret(cast("Any", value)) if hide else cast("Any", value))
         return data
 
     def _fields(self, resource: Resource, fields: Mapping[str, FieldSpec]) -> JsonObject:
@@ -138,8 +138,8 @@ class Codec:
                 f"a secret of {self._fqn} is needed, and there is no password to open it with",
                 hint="set ALCHEMY_PASSWORD",
             )
-        plain = cipher.open(payload.get("data", payload) if isinstance(payload, dict) else payload, context=self._fqn)
-        is_text = not (isinstance(payload, dict) and "data" in payload)
+        is_text = not (is_object(payload) and "data" in payload)
+        plain = cipher.open(payload if is_text else payload["data"], context=self._fqn)
         return plain.decode() if is_text else decode(json.loads(plain))
 
     def decoded(self, data: JsonObject) -> dict[str, Any]:
@@ -185,17 +185,15 @@ class Codec:
 
 
 def _envelope(payload: Json) -> Json:
-    if isinstance(payload, dict):
-        return payload.get("data", payload)
-    return {}
+    return payload.get("data", payload) if is_object(payload) else {}
 
 
 def _payloads(data: Json) -> list[Json]:
-    if isinstance(data, dict):
+    if is_object(data):
         if data.keys() == {"@secret"}:
             return [data["@secret"]]
         return [found for item in data.values() for found in _payloads(item)]
-    if isinstance(data, list):
+    if is_array(data):
         return [found for item in data for found in _payloads(item)]
     return []
 
@@ -216,6 +214,8 @@ def _plain(value: Any) -> Any:
         return value if declared is None else detached(value, **declared.outputs())
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in cast("dict[Any, Any]", value).items()}
-    if isinstance(value, list | tuple) and type(value) in (list, tuple):
-        return type(value)(_plain(item) for item in cast("list[Any]", value))
+    if type(value) is list:
+        return [_plain(item) for item in cast("list[Any]", value)]
+    if type(value) is tuple:
+        return tuple(_plain(item) for item in cast("tuple[Any, ...]", value))
     return value
