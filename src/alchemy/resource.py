@@ -108,6 +108,9 @@ class _Fields:
     ) -> None:
         super().__init_subclass__(**rest)
         dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=True)(cls)
+        for field in dataclasses.fields(cast("Any", cls)):
+            if field.name in cls.__dict__:
+                delattr(cls, field.name)  # a default is no value: what an object does not hold yet goes to __getattr__
         cls._kind = kind
         if provider is not None:
             cls._provider = provider
@@ -214,6 +217,10 @@ class Resource(_Fields):
     if not TYPE_CHECKING:  # or every misspelt name would pass a type checker
 
         def __getattr__(self, name: str) -> Any:
+            sealed: Mapping[str, Secret[Any]] = self.__dict__.get("_sealed", {})
+            if name in sealed:
+                value = self.__dict__[name] = sealed[name].reveal()
+                return value
             spec: Spec | None = getattr(type(self), "_spec", None)
             if spec is not None and name in spec.outputs:
                 what = f"{type(self).__name__} {self.__dict__.get('id')!r}"

@@ -24,10 +24,10 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     from tests.unit.engine import world
 
     from alchemy.config import Launch, launch
-    from alchemy.crypto import Cipher
     from alchemy.engine import run
+    from alchemy.engine.keys import CheckedCipher
 
-    monkeypatch.setattr(run, "Cipher", partial(Cipher, n=2))
+    monkeypatch.setattr(run, "CheckedCipher", partial(CheckedCipher, n=2))
     made = world.reset()
     token = launch.set(Launch(listeners=(world.hear,)))
     yield made

@@ -14,7 +14,7 @@ import msgspec
 from alchemy.engine.loading import provider_name
 from alchemy.engine.run import Run, in_words
 from alchemy.engine.session import Session
-from alchemy.engine.values import FINGERPRINT, Codec, wanted
+from alchemy.engine.values import FINGERPRINT, Codec, given_values, wanted
 from alchemy.errors import AlchemyError, AlreadyExists, Gone, ProviderError, ResourceFailed
 from alchemy.events import Action, Outcome
 from alchemy.provider import Change, Context, Provider, overrides
@@ -138,7 +138,8 @@ def record_to_outputs(work: Work, record: Record) -> None:
 
     def decode() -> dict[str, Any]:
         made = codec.resource(cls, id=declared.id, props={}, output=output)
-        return {name: made.__dict__[name] for name in cls._spec.outputs if name in made.__dict__}
+        known = given_values(made)
+        return {name: getattr(made, name) for name in cls._spec.outputs if name in known}
 
     declared.decode = decode if output else None
 
@@ -350,7 +351,7 @@ class Applier:
     def _refuse_unlike(self, name: str, found: Resource) -> None:
         """Refuse an object that is there with an input that cannot be changed in place, and is another."""
         fields = self.work.resource._spec.inputs
-        observed = self.work.codec.some(fields, found.__dict__)
+        observed = self.work.codec.some(fields, given_values(found))
         for field in changed_inputs(self.work.resource, observed, self.work.props):
             if field in fields and fields[field].replace:
                 raise AlreadyExists(
@@ -530,7 +531,7 @@ class Applier:
         if found is None:
             return await self._create(record, outcome=outcome)
         record.props = attempted
-        record.output = self.work.codec.some(self.work.resource._spec.outputs, found.__dict__)
+        record.output = self.work.codec.some(self.work.resource._spec.outputs, given_values(found))
         if differs:
             await self._delete(record)
             return await self._create_next(record)
@@ -613,7 +614,7 @@ class Applier:
         if declared.seen is None and declared.latch.awaited:
             declared.seen = self.run.clock.tick()
         record.seen = declared.seen
-        declared.decode = lambda: {name: made.__dict__[name] for name in made._spec.outputs}
+        declared.decode = lambda: {name: getattr(made, name) for name in made._spec.outputs}
         await self.work.session.put(record)
 
 

@@ -350,6 +350,8 @@ class Engine:
             self._queue.append(scope)
             return
         run.emit(ScopeEntered(fqn=scope.chain))
+        if scope.parent is not None and scope.settings.password != scope.parent.settings.password:
+            run.scope_settings[scope.chain] = scope.settings
         if run.phase != "up":
             return
         assert scope.parent is not None

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 from alchemy import state
 from alchemy.config import Settings
 from alchemy.crypto import Cipher
+from alchemy.engine.keys import CheckedCipher
 from alchemy.engine.loading import load_provider
 from alchemy.engine.session import Session
 from alchemy.errors import AlchemyError, ProviderError, StateError, TargetMismatch
@@ -33,7 +34,7 @@ from alchemy.order import Clock
 from alchemy.provider import Context, Provider
 from alchemy.resource import Resource
 from alchemy.scope import Scope
-from alchemy.state import JsonObject, Record
+from alchemy.state import Record
 
 T = TypeVar("T")
 MAX_DELAY = 60.0
@@ -76,7 +77,9 @@ class Run:
         self._providers: dict[str, Provider[Any]] = {}
         self._targets: dict[object, str] = {}
         self._shared: dict[str, asyncio.Future[Any]] = {}
-        self._ciphers: dict[str, Cipher] = {}
+        self.scope_settings: dict[str, Settings] = {}
+        """Of nested scopes that have a password of their own, by chain."""
+        self._ciphers: dict[tuple[str, str], Cipher] = {}
 
     @property
     def session(self) -> Session:
@@ -118,25 +121,48 @@ class Run:
     # Secrets
 
     def cipher(self, settings: Settings, chain: str) -> Cipher | None:
-        """Give the cipher of a scope; all that have one password share one, and its salt.
+        """Give the cipher of a scope; all below the scope that a password was given to share one, and its salt.
 
-        Asked for when a secret is at hand, not before: a new password's salt is written into the unit's record,
-        so that later runs derive one key and no more.
+        Asked for when a secret is at hand, not before: a new password's salt and its key's id are written into the
+        unit's record, so that later runs derive one key and no more, and notice another password.
         """
         password = settings.password
         if password is None:
             return None
-        cipher = self._ciphers.get(password)
+        owner = self._password_owner(chain)
+        cipher = self._ciphers.get((owner, password))
         if cipher is None:
-            owner = chain if password != self.settings.password else self.unit
-            record = self.session.get(self.unit)
-            salts: JsonObject = record.output.get("salts", {}) if record else {}
-            salt = bytes.fromhex(salts[owner]) if owner in salts else None
-            cipher = self._ciphers[password] = Cipher(password, salt=salt)
-            if salt is None and record is not None and self.session.lease is not None:
-                record.output = {**record.output, "salts": {**salts, owner: cipher.salt.hex()}}
-                self.session.put(record)
+            salt, key = self._kept("salts", owner), self._kept("keys", owner)
+            cipher = self._ciphers[owner, password] = CheckedCipher(
+                password,
+                salt=bytes.fromhex(salt) if salt else None,
+                key=key,
+                note=lambda key: self._keep("keys", owner, key),
+                scope=owner,
+            )
+            if salt is None:
+                self._keep("salts", owner, cipher.salt.hex())
         return cipher
+
+    def _password_owner(self, chain: str) -> str:
+        """Give the scope that the password of a chain was given to."""
+        while chain and chain not in self.scope_settings:
+            chain = parent(chain)
+        return chain or self.unit
+
+    def settings_for(self, chain: str) -> Settings:
+        """Give the settings that hold in a chain, as far as this run has opened it: those with its password."""
+        return self.scope_settings.get(self._password_owner(chain), self.settings)
+
+    def _kept(self, what: str, owner: str) -> str | None:
+        record = self.session.get(self.unit)
+        return record.output.get(what, {}).get(owner) if record is not None else None
+
+    def _keep(self, what: str, owner: str, value: str) -> None:
+        record = self.session.get(self.unit)
+        if record is not None and self.session.lease is not None:
+            record.output = {**record.output, what: {**record.output.get(what, {}), owner: value}}
+            self.session.put(record)
 
     # Providers
 

@@ -16,7 +16,7 @@ from alchemy.engine.values import Codec
 from alchemy.errors import AlchemyError, Gone, ResourceFailed
 from alchemy.events import Planned
 from alchemy.finalizing import Finalize
-from alchemy.names import leaf
+from alchemy.names import leaf, parent
 from alchemy.nursery import Nursery
 from alchemy.order import Node, Teardown
 from alchemy.provider import Context, Provider, resource_class
@@ -227,8 +227,8 @@ class Destroyer:
 
     async def _delete_object(self, record: Record, of: Record | Generation) -> None:
         provider = self.run.provider(of.provider, fqn=record.fqn)
-        settings = self.run.settings
-        codec = Codec(lambda: self.run.cipher(settings, self.run.unit), record.fqn)
+        chain = parent(record.fqn)
+        codec = Codec(lambda: self.run.cipher(self.run.settings_for(chain), chain), record.fqn)
         cls = resource_class(type(provider))
         props = of.attempted if of.status is Status.CREATING and of.attempted is not None else of.props
         have = codec.resource(cls, id=record.id, props=props, output=of.output)

@@ -66,7 +66,9 @@ class Codec:
             ResourceFailed: it left an output out, or gave one of another type.
         """
         for name, field in resource._spec.outputs.items():
-            value = resource.__dict__.get(name, SimpleNamespace)
+            value = given_values(resource).get(name, SimpleNamespace)
+            if isinstance(value, Sealed) and field.secret and not field.wrapped:
+                value = value.reveal()  # the provider gave back what it was given
             wrong = "left out" if value is SimpleNamespace else None
             if wrong is None and field.check is not None and not field.check(value):
                 wrong = f"gave a {type(value).__name__} for"
@@ -90,14 +92,16 @@ class Codec:
             if name in values:
                 value: Any = values[name]
                 if type(value) in _ATOMS and type(value) is not bytes and type(value) is not float:
-                    data[name] = {"@secret": self._seal(Secret(value), ())} if field.secret and value else value
+                    data[name] = (
+                        {"@secret": self._seal(Secret(value), ())} if field.secret and value is not None else value
+                    )
                 else:
                     hide = field.secret and value is not None and not isinstance(value, Secret)
                     data[name] = self.value(Secret(cast("Any", value)) if hide else cast("Any", value))
         return data
 
     def _fields(self, resource: Resource, fields: Mapping[str, FieldSpec]) -> JsonObject:
-        return self.some(fields, resource.__dict__)
+        return self.some(fields, given_values(resource))
 
     def _seal(self, secret: Secret[Any], _path: tuple[str | int, ...]) -> Json:
         cipher = self._cipher()
@@ -152,12 +156,7 @@ class Codec:
 
     def resource(self, cls: type[Resource], *, id: str, props: JsonObject, output: JsonObject) -> Resource:
         """Make the resource that a record remembers, for a handler."""
-        values = {**self.decoded(props), **self.decoded(output)}
-        spec = cls._spec
-        for name, field in (*spec.inputs.items(), *spec.outputs.items()):
-            if field.secret and not field.wrapped and isinstance(values.get(name), Secret):
-                values[name] = values[name].reveal()
-        return make_detached(cls, id=id, fqn=self._fqn, values=values)
+        return _remembered(cls, id, self._fqn, {**self.decoded(props), **self.decoded(output)})
 
     def _refer(self, value: object) -> JsonObject | None:
         if not isinstance(value, Resource):
@@ -167,7 +166,7 @@ class Codec:
         names = spec.reference
         fields = {**spec.inputs, **spec.outputs}
         kept = fields if names is None else {name: field for name, field in fields.items() if name in names}
-        source = value.__dict__ if declared is None else {**declared.outputs(), **value.__dict__}
+        source = given_values(value) if declared is None else {**declared.outputs(), **value.__dict__}
         return {
             "kind": cast("str", type(value)._kind),
             "id": value.id,
@@ -181,7 +180,29 @@ class Codec:
         cls = class_of_kind(payload["kind"])
         if cls is None:
             return SimpleNamespace(id=payload["id"], fqn=payload["fqn"], kind=payload["kind"], **values)
-        return make_detached(cls, id=payload["id"], fqn=payload["fqn"], values=values)
+        return _remembered(cls, payload["id"], payload["fqn"], values)
+
+
+def _remembered(cls: type[Resource], id: str, fqn: str, values: dict[str, Any]) -> Resource:
+    """Make a resource out of remembered values; plain text that was encrypted is opened when it is first read."""
+    fields = {**cls._spec.inputs, **cls._spec.outputs}
+    sealed = {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, Secret) and name in fields and fields[name].secret and not fields[name].wrapped
+    }
+    made = make_detached(cls, id=id, fqn=fqn, values=values)
+    if sealed:
+        for name in sealed:
+            del made.__dict__[name]
+        made.__dict__["_sealed"] = sealed
+    return made
+
+
+def given_values(resource: Resource) -> Mapping[str, Any]:
+    """Give the values of a resource's fields; what was encrypted, and not read yet, as the secret it is."""
+    values = resource.__dict__
+    return {**values["_sealed"], **values} if "_sealed" in values else values
 
 
 def _envelope(payload: Json) -> Json:
