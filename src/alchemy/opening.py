@@ -36,6 +36,15 @@ class StageScope(Scope):
 
     opening: Opening
 
+    async def finalize(self, **options: Any) -> list[str]:
+        """Do as every scope does; a test that cleans up destroys everything, also when something failed."""
+        opening = self.opening
+        if self.closed or options.get("dry_run") or not opening.cleans_up:
+            return await super().finalize(**options)
+        known = [fqn for fqn, (record, _) in opening.run.all_records().items() if not record.is_scope]
+        await opening.leave(self, None)
+        return known
+
     async def end(self, options: Finalize) -> list[str]:
         """Destroy what left the program, and close."""
         try:
@@ -57,6 +66,9 @@ class StageScope(Scope):
 
 class Opening:
     """What `alchemy("app")` gives: it has begun; enter it with `async with`, or await it and finalize yourself."""
+
+    cleans_up = False
+    """Whether leaving it destroys everything."""
 
     def __init__(self, *, app: str, unit: str, settings: Settings, kind: str, launch: Launch) -> None:
         self._launch = launch
@@ -226,6 +238,7 @@ class Opening:
             await self.close(ok=False)
             raise
         await self.close(ok=True)
+        self.scope.signal = Destroyed()
 
     async def _drop_unit(self) -> None:
         """Forget the unit's own record, when nothing is left in it."""
@@ -339,12 +352,12 @@ class Opening:
                 return isinstance(error, Destroyed)
             if scope.closed:
                 return False
-            await self._leave(scope, error)
+            await self.leave(scope, error)
         finally:
             set_current(self._before)
         return False
 
-    async def _leave(self, scope: StageScope, error: BaseException | None) -> None:
+    async def leave(self, scope: StageScope, error: BaseException | None) -> None:
         try:
             await scope.settle(error)
         except BaseException as raised:
@@ -360,22 +373,22 @@ class TestOpening(Opening):
     __test__ = False
 
     def __init__(self, *, auto_cleanup: bool, **rest: Any) -> None:
-        self._auto_cleanup = auto_cleanup
         super().__init__(**rest)
+        self.cleans_up = auto_cleanup
 
     async def _open_unit(self) -> None:
         await super()._open_unit()
         left = [record for record in self.run.session.records.values() if not record.is_scope]
-        if left and self._auto_cleanup:
+        if left and self.cleans_up:
             self.run.emit(
                 Notice(level="info", message=f"{self.run.unit}: destroying {len(left)} left by an interrupted test")
             )
             self._may_cancel = False
             await self.engine.sweep(self.scope, Finalize(self.run.settings, strategy="parallel", everything=True))
 
-    async def _leave(self, scope: StageScope, error: BaseException | None) -> None:
-        if not self._auto_cleanup:
-            await super()._leave(scope, error)
+    async def leave(self, scope: StageScope, error: BaseException | None) -> None:
+        if not self.cleans_up:
+            await super().leave(scope, error)
             return
         failure: BaseException | None = None
         try:

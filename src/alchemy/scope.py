@@ -41,6 +41,7 @@ def current_scope() -> Scope:
     scope = _current.get()
     last = scope
     while scope is not None and scope.closed:
+        scope.raise_signal()
         scope = scope.before or scope.parent
     if scope is not None and scope.kind != "app":
         return scope
@@ -97,6 +98,8 @@ class Scope:
         self.scopes: dict[str, Nested[Any] | Scope] = {}
         self.kept: set[str] = set()
         self.failures: list[Declared | Nested[Any]] = []
+        self.signal: BaseException | None = None
+        """What ends the program's body when it declares something: the run has destroyed everything."""
         self.before: Scope | None = None
         """What was current when it was opened, for a stage or a test."""
         around: Nursery | None = parent.nursery if parent is not None else None
@@ -161,9 +164,15 @@ class Scope:
                 hint="rename one of them",
             )
 
+    def raise_signal(self) -> None:
+        """End the program's body here, when the engine has said that there is nothing to go on with."""
+        if self.root.signal is not None:
+            raise self.root.signal
+
     def check_open(self, what: str) -> None:
         """Raise `DeclarationError` when nothing can be declared here (any more)."""
         if self.closed:
+            self.raise_signal()
             raise DeclarationError(f"{what} cannot be declared: the scope {self.chain} is finalized already")
         try:
             loop = asyncio.get_running_loop()

@@ -426,7 +426,7 @@ class Engine:
 
     async def set_data(self, scope: Scope, key: str, value: Any) -> None:
         """Persist one value."""
-        await self._until_open()
+        await self._until_writable(scope)
         record = self._data_record(scope)
         encoded = self._codec(scope).value(value)
         if record.data.get(key, ...) != encoded:
@@ -435,11 +435,16 @@ class Engine:
 
     async def delete_data(self, scope: Scope, key: str) -> None:
         """Forget one value."""
-        await self._until_open()
+        await self._until_writable(scope)
         record = self._data_record(scope)
         if key in record.data:
             record.data = {name: value for name, value in record.data.items() if name != key}
             await self._data_session(scope).put(record)
+
+    async def _until_writable(self, scope: Scope) -> None:
+        await self._until_open()
+        if self.run.phase == "read":
+            raise DeclarationError(f"{scope.chain} keeps nothing: this run only reads", hint="deploy: alchemy deploy")
 
     def _data_session(self, scope: Scope) -> Session:
         run = self.run

@@ -15,7 +15,7 @@ async def remove(what: Scope | Resource) -> list[str]:
     """Destroy a resource or all that is in a scope; see `alchemy.destroy`."""
     scope, fqn = _place(what)
     engine = scope.runner
-    if scope.closed or not isinstance(engine, Engine):
+    if scope.root.closed or not isinstance(engine, Engine):
         raise DeclarationError(f"{fqn} cannot be destroyed: its scope is finalized already")
     await engine.ready.wait()
     if isinstance(what, Scope):

@@ -186,7 +186,7 @@ class Codec:
 def _remembered(cls: type[Resource], id: str, fqn: str, values: dict[str, Any]) -> Resource:
     """Make a resource out of remembered values; plain text that was encrypted is opened when it is first read."""
     fields = {**cls._spec.inputs, **cls._spec.outputs}
-    sealed = {
+    sealed: dict[str, Secret[Any]] = {
         name: value
         for name, value in values.items()
         if isinstance(value, Secret) and name in fields and fields[name].secret and not fields[name].wrapped
