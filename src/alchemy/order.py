@@ -59,9 +59,23 @@ class _Entry:
     node: Node
     seen: float
     waits_for: int = 0
-    """How many that must go first are still there, by deps and nesting."""
+    """How many that must go first are still there, by nesting, and the gate if that is shut."""
     blocks: list[str] = field(default_factory=list[str])
     """What waits for this one."""
+    needs: list[_Gate] = field(default_factory=list["_Gate"])
+    """The gates of what it was made from."""
+
+
+@dataclass(slots=True)
+class _Gate:
+    """Shut while something exists that was made from a resource or scope; nothing in that goes before it opens.
+
+    One a name that others were made from, so that many users of a large composite cost their sum and not their
+    product.
+    """
+
+    waits_for: int = 0
+    blocks: list[_Entry | _Gate] = field(default_factory=list["_Entry | _Gate"])
 
 
 class Teardown:
@@ -72,11 +86,12 @@ class Teardown:
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._entries = {node.fqn: _Entry(node, math.inf) for node in nodes}
-        self._children: dict[str, list[str]] | None = None
+        self._gates: dict[str, _Gate] = {}
         self._remaining = set(self._entries)
         for entry in self._entries.values():
             entry.seen = self._effective_seen(entry.node)
-            self._link(entry.node)
+            self._link(entry)
+        self._shut()
         self._by_seq = [(-entry.node.seq, fqn) for fqn, entry in self._entries.items()]
         heapq.heapify(self._by_seq)
         self._candidates: list[tuple[float, int, str]] = []
@@ -110,11 +125,17 @@ class Teardown:
     def gone(self, fqn: str) -> None:
         """Take note that `fqn` exists no more."""
         self._remaining.discard(fqn)
-        for name in self._entries[fqn].blocks:
-            entry = self._entries[name]
-            entry.waits_for -= 1
-            if entry.waits_for == 0:
-                self._push(name, entry)
+        gone = self._entries[fqn]
+        waiting: list[_Entry | _Gate] = [*(self._entries[name] for name in gone.blocks), *gone.needs]
+        while waiting:
+            free = waiting.pop()
+            free.waits_for -= 1
+            if free.waits_for > 0:
+                continue
+            if isinstance(free, _Gate):
+                waiting += free.blocks
+            else:
+                self._push(free.node.fqn, free)
 
     def unblock(self) -> str:
         """Give one more, the newest that nothing passed in holds back, when a damaged order lets none go."""
@@ -142,14 +163,38 @@ class Teardown:
             name = parent(name)
         return math.inf
 
-    def _link(self, node: Node) -> None:
+    def _link(self, entry: _Entry) -> None:
+        node = entry.node
         holder = self._holder(node.fqn)
         if holder is not None:
-            self._edge(first=node.fqn, then=holder)
+            entry.blocks.append(holder)
+            self._entries[holder].waits_for += 1
         for dep in node.deps:
             if dep in self._entries and not _inside(node.fqn, dep) and not _inside(dep, node.fqn):
-                for inner in self._subtree(dep):
-                    self._edge(first=node.fqn, then=inner)
+                gate = self._gates.setdefault(dep, _Gate())
+                gate.waits_for += 1
+                entry.needs.append(gate)
+
+    def _shut(self) -> None:
+        """Let all that is inside wait for the gates around it, each for the nearest, which waits for the next."""
+        for fqn, gate in self._gates.items():
+            around = self._nearest_gate(parent(fqn))
+            if around is not None:
+                around.blocks.append(gate)
+                gate.waits_for += 1
+        for fqn, entry in self._entries.items():
+            nearest = self._nearest_gate(fqn) if self._gates else None
+            if nearest is not None:
+                nearest.blocks.append(entry)
+                entry.waits_for += 1
+
+    def _nearest_gate(self, fqn: str) -> _Gate | None:
+        while fqn:
+            gate = self._gates.get(fqn)
+            if gate is not None:
+                return gate
+            fqn = parent(fqn)
+        return None
 
     def _holder(self, fqn: str) -> str | None:
         name = parent(fqn)
@@ -158,34 +203,6 @@ class Teardown:
                 return name
             name = parent(name)
         return None
-
-    def _subtree(self, fqn: str) -> list[str]:
-        if self._children is None:
-            self._children = children_of(self._entries)
-        found, queue = [fqn], [fqn]
-        while queue:
-            inner = self._children.get(queue.pop(), [])
-            found += inner
-            queue += inner
-        return found
-
-    def _edge(self, *, first: str, then: str) -> None:
-        self._entries[first].blocks.append(then)
-        self._entries[then].waits_for += 1
-
-
-def children_of(fqns: Iterable[str]) -> dict[str, list[str]]:
-    """Give, for each name, the names directly inside it (passing over levels that have no node)."""
-    names = set(fqns)
-    children: dict[str, list[str]] = {}
-    for fqn in names:
-        name = parent(fqn)
-        while name:
-            if name in names:
-                children.setdefault(name, []).append(fqn)
-                break
-            name = parent(name)
-    return children
 
 
 def _inside(fqn: str, holder: str) -> bool:
