@@ -59,6 +59,7 @@ class Spec:
     def __init__(self, cls: type, reference: Sequence[str] | None) -> None:
         self._cls = cls
         self._resolved: dict[str, FieldSpec] | None = None
+        self._gives_secret = False
         self._outputs: dict[str, FieldSpec] = {}
         self._inputs: dict[str, FieldSpec] = {}
         self.reference = frozenset(reference) if reference is not None else None
@@ -86,7 +87,7 @@ class Spec:
         """Whether its provider gives back a secret."""
         if self._resolved is None:
             self._resolve()
-        return any(field.secret or field.wrapped for field in self._outputs.values())
+        return self._gives_secret
 
     def _resolve(self) -> None:
         hints = _hints(self._cls)
@@ -96,6 +97,7 @@ class Spec:
             field.check = checker(hint)
             field.described = describe(hint)
             field.wrapped = _mentions_secret(hint)
+        self._gives_secret = any(field.secret or field.wrapped for field in self._outputs.values())
 
     def unknown_input(self, name: str, what: str) -> tuple[str]:
         """Say that there is no such input, and which was meant."""

@@ -163,11 +163,7 @@ class Resource(_Fields):
         found: list[Resource] = list(options.depends_on)
         values = self.__dict__
         values["id"], values["scope"], values["options"] = id, scope, options
-        _take_inputs(cls, kind, id, given, values, found)
-        secretive = cls._spec.has_secret_output or any(
-            values[name] is not None and (field.secret or _holds_secret(values[name]))
-            for name, field in cls._spec.inputs.items()
-        )
+        secretive = _take_inputs(cls, kind, id, given, values, found) or cls._spec.has_secret_output
         if secretive and scope.settings.password is None:
             raise ConfigurationError(
                 f"{kind} {id!r} holds a secret, and there is no password to encrypt it with",
@@ -275,22 +271,27 @@ def class_of_kind(kind: str) -> type[Resource] | None:
 
 def _take_inputs(
     cls: type[Resource], kind: str, id: str, given: dict[str, Any], values: dict[str, Any], found: list[Resource]
-) -> None:
-    spec = cls._spec
+) -> bool:
+    """Check the inputs and put them into `values`; say whether there is a secret among them."""
+    spec, secretive = cls._spec, False
     for name, field in spec.inputs.items():
         if name in given:
             value = given.pop(name)
             if type(value) not in _ATOMS:
                 value = _detach(value, found, 0, f"{name!r} of {kind} {id!r}")
+                secretive = secretive or _holds_secret(value)
             if field.check is not None and not field.check(value):
                 raise DeclarationError(describe_mismatch(f"{name!r} of {kind} {id!r}", field, value))
             values[name] = value
+            secretive = secretive or (field.secret and value is not None)
         elif field.required:
             raise DeclarationError(f"{kind} {id!r} needs the input {name!r} ({field.described})", hint=f"add {name}=…")
         else:
-            values[name] = field.make_default()
+            value = values[name] = field.make_default()
+            secretive = secretive or (value is not None and (field.secret or _holds_secret(value)))
     if given:
         raise DeclarationError(*spec.unknown_input(next(iter(given)), f"{kind} {id!r}"))
+    return secretive
 
 
 def _detach(value: Any, found: list[Resource], depth: int, what: str) -> Any:
