@@ -136,4 +136,6 @@ def _takes_argument(fn: Callable[..., Any]) -> bool:
         parameters = inspect.signature(fn).parameters.values()
     except (TypeError, ValueError):
         return False
-    return any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in parameters)
+    wanted = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    # one with a default is there to bind a loop's variable: `lambda name=name: …`
+    return any(p.kind is p.VAR_POSITIONAL or (p.kind in wanted and p.default is p.empty) for p in parameters)

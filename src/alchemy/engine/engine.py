@@ -330,8 +330,7 @@ class Engine:
         if record is not None and record.seen != declared.seen:
             record.seen = declared.seen
             session.put(record)
-        if run.observed.get() < declared.seen:
-            run.observed.set(declared.seen)
+        run.observed.observe(declared.seen)
 
     def note_failure(self) -> None:
         """From now on nothing begins before the program has had its say."""
@@ -387,8 +386,7 @@ class Engine:
         if record.seen is None or record.seen <= scope.newest:
             record.seen = run.clock.tick()
             session.put(record)
-        if run.observed.get() < record.seen:
-            run.observed.set(record.seen)
+        run.observed.observe(record.seen)
 
     async def finalize(self, scope: Scope, options: Finalize) -> list[str]:
         """Destroy what is in state below `scope` and was not declared; everything, if the options say so."""

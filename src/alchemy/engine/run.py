@@ -8,13 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 from alchemy import state
 from alchemy.config import Settings
 from alchemy.crypto import Cipher
 from alchemy.engine.keys import CheckedCipher
+from alchemy.engine.lineage import Lineage
 from alchemy.engine.loading import load_provider
 from alchemy.engine.session import Session
 from alchemy.errors import AlchemyError, ProviderError, StateError, TargetMismatch
@@ -70,8 +70,7 @@ class Run:
         self.stopping = False
         self.started = time.monotonic()
         self.counts: Counter[str] = Counter()
-        self.observed: ContextVar[int] = ContextVar("alchemy_observed", default=0)
-        """The largest `seen` that this task's lineage has observed: what it declares next may depend on all of it."""
+        self.observed = Lineage()
         self._limit = asyncio.Semaphore(settings.parallelism)
         self._limits: dict[object, AbstractAsyncContextManager[None]] = {}
         self._providers: dict[str, Provider[Any]] = {}
