@@ -308,8 +308,10 @@ def _detach(value: Any, found: list[Resource], depth: int, what: str) -> Any:
         return {key: _detach(item, found, depth + 1, what) for key, item in pairs}
     if isinstance(value, list):
         return [_detach(item, found, depth + 1, what) for item in cast("list[Any]", value)]
-    if type(value) is tuple:  # a named tuple stays as it is
-        return tuple(_detach(item, found, depth + 1, what) for item in cast("tuple[Any, ...]", value))
+    if isinstance(value, tuple):
+        named = cast("Any", value)
+        parts = [_detach(item, found, depth + 1, what) for item in named]
+        return tuple(parts) if type(named) is tuple else type(named)(*parts)
     if isinstance(value, set | frozenset):
         items = [_detach(item, found, depth + 1, what) for item in cast("frozenset[Any]", value)]
         return set(items) if isinstance(value, set) else frozenset(items)
@@ -328,6 +330,8 @@ def _holds_secret(value: Any) -> bool:
         return any(_holds_secret(item) for item in cast("Mapping[Any, Any]", value).values())
     if isinstance(value, list | tuple | set | frozenset):
         return any(_holds_secret(item) for item in cast("Sequence[Any]", value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type | Resource):
+        return any(_holds_secret(getattr(value, field.name)) for field in dataclasses.fields(value))
     return isinstance(value, Secret)
 
 

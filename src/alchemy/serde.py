@@ -46,18 +46,21 @@ def _no_reference(_value: object) -> None:
     return None
 
 
-def encode(value: object, *, seal: Seal = _no_secret, refer: Refer = _no_reference) -> Json:
+def encode(
+    value: object, *, seal: Seal = _no_secret, refer: Refer = _no_reference, at: tuple[str | int, ...] = ()
+) -> Json:
     """Turn a value into JSON.
 
     Args:
         value: what a resource was given, or what its provider gave back.
+        at: where the value is, for messages.
         seal: turns a secret into the payload of `@secret`; told the path to it.
         refer: turns a resource into the payload of `@resource`, anything else into `None`.
 
     Raises:
         DeclarationError: state cannot hold it; says where in `value`, and what it is.
     """
-    return _Encoder(seal, refer).encode(value, ())
+    return _Encoder(seal, refer).encode(value, at)
 
 
 class _Encoder:
@@ -67,8 +70,10 @@ class _Encoder:
 
     def encode(self, value: object, path: tuple[str | int, ...]) -> Json:
         kind = type(value)
-        if value is None or kind is str or kind is bool:
+        if value is None or kind is bool:
             return value
+        if kind is str:
+            return value if value.isascii() else _text(value, path)  # type: ignore[attr-defined, arg-type]
         if kind is int:
             return value if value in _INT64 else {"@int": str(value)}
         if kind is dict:
@@ -111,6 +116,14 @@ class _Encoder:
             name = f"{type(value).__module__}:{type(value).__qualname__}"
             return {"@object": {"class": name, "fields": self._mapping(fields, path)}}
         return _scalar(value, path)
+
+
+def _text(value: str, path: tuple[str | int, ...]) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DeclarationError(f"{where(path)} is no text that can be written as UTF-8: {error.reason}") from None
+    return value
 
 
 def _scalar(value: object, path: tuple[str | int, ...]) -> Json:

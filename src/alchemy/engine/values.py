@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -17,6 +18,8 @@ from alchemy.state import Json, JsonObject, is_array, is_object
 
 FINGERPRINT = "@fingerprint"
 _ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
+_PLAIN = frozenset({str, bool, type(None)})
+"""What is its own JSON; an `int` may be too large, and a text may not be one that can be written."""
 
 
 class Sealed(Secret[Any]):
@@ -81,9 +84,9 @@ class Codec:
                 )
         return self._fields(resource, resource._spec.outputs)
 
-    def value(self, value: object) -> Json:
-        """Encode any value, such as one of a scope's data."""
-        return encode(value, seal=self._seal, refer=self._refer)
+    def value(self, value: object, *, name: str | None = None) -> Json:
+        """Encode any value, such as one of a scope's data; `name` says which, for messages."""
+        return encode(value, seal=self._seal, refer=self._refer, at=() if name is None else (name,))
 
     def some(self, fields: Mapping[str, FieldSpec], values: Mapping[str, Any]) -> JsonObject:
         """Encode those of `fields` that are in `values`."""
@@ -91,13 +94,13 @@ class Codec:
         for name, field in fields.items():
             if name in values:
                 value: Any = values[name]
-                if type(value) in _ATOMS and type(value) is not bytes and type(value) is not float:
+                if type(value) in _PLAIN and (type(value) is not str or value.isascii()):
                     data[name] = (
                         {"@secret": self._seal(Secret(value), ())} if field.secret and value is not None else value
                     )
                 else:
                     hide = field.secret and value is not None and not isinstance(value, Secret)
-                    data[name] = self.value(Secret(cast("Any", value)) if hide else cast("Any", value))
+                    data[name] = self.value(Secret(cast("Any", value)) if hide else cast("Any", value), name=name)
         return data
 
     def _fields(self, resource: Resource, fields: Mapping[str, FieldSpec]) -> JsonObject:
@@ -239,4 +242,11 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in cast("list[Any]", value)]
     if type(value) is tuple:
         return tuple(_plain(item) for item in cast("tuple[Any, ...]", value))
+    if isinstance(value, tuple):
+        return type(cast("Any", value))(*map(_plain, cast("tuple[Any, ...]", value)))  # a named one
+    if isinstance(value, set | frozenset):
+        return type(cast("Any", value))(map(_plain, cast("frozenset[Any]", value)))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [field.name for field in dataclasses.fields(value) if field.init]
+        return dataclasses.replace(value, **{name: _plain(getattr(value, name)) for name in fields})
     return value
