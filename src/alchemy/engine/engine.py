@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from alchemy.config import Settings
-from alchemy.engine.apply import Applier, Work, begin, finish_unchanged, is_unchanged, record_to_outputs, report
+from alchemy.engine.apply import Applier
 from alchemy.engine.cycles import check_cycle
 from alchemy.engine.moves import move
 from alchemy.engine.run import Destroyed, Run, Stopped
 from alchemy.engine.session import Session
 from alchemy.engine.teardown import Destroyer, doom
 from alchemy.engine.values import Codec
+from alchemy.engine.work import Work, begin, finish_unchanged, is_unchanged, record_to_outputs, report
 from alchemy.errors import AlchemyError, DeclarationError, NotStarted, ResourceFailed
 from alchemy.events import Action, Notice, Outcome, ScopeEntered, ScopeLeft
 from alchemy.finalizing import Finalize
@@ -542,7 +543,7 @@ def _store_url(scope: Scope) -> str | None:
 
 def doomed_generations(old: Record) -> list[Any]:
     """Give the generations that a record of another kind leaves behind."""
-    from alchemy.engine.apply import generation_of
+    from alchemy.engine.work import generation_of
 
     return [*old.generations, generation_of(old)] if old.provider else list(old.generations)
 
