@@ -79,12 +79,15 @@ class _Encoder:
         if kind is dict:
             return self._mapping(value, path)  # type: ignore[arg-type]
         if kind is list or kind is tuple:
-            return [self.encode(item, (*path, index)) for index, item in enumerate(value)]  # type: ignore[arg-type, var-annotated]
+            return self._items(cast("Sequence[Any]", value), path)
         return self._other(value, path)
 
+    def _items(self, value: Sequence[Any], path: tuple[str | int, ...]) -> Json:
+        _check_depth(path)
+        return [self.encode(item, (*path, index)) for index, item in enumerate(value)]
+
     def _mapping(self, value: Mapping[Any, Any], path: tuple[str | int, ...]) -> JsonObject:
-        if len(path) > MAX_DEPTH:
-            raise DeclarationError(f"{where(path)} is nested deeper than {MAX_DEPTH} levels, or contains itself")
+        _check_depth(path)
         result: JsonObject = {}
         for key, item in value.items():
             if type(key) is not str:
@@ -106,8 +109,7 @@ class _Encoder:
         if isinstance(value, Enum):
             return self.encode(value.value, path)
         if isinstance(value, list | tuple):
-            items = cast("Sequence[Any]", value)
-            return [self.encode(item, (*path, index)) for index, item in enumerate(items)]
+            return self._items(cast("Sequence[Any]", value), path)
         if isinstance(value, set | frozenset):
             items = [self.encode(item, (*path, "(set)")) for item in cast("frozenset[Any]", value)]
             return {"@set": sorted(items, key=canonical)}
@@ -116,6 +118,11 @@ class _Encoder:
             name = f"{type(value).__module__}:{type(value).__qualname__}"
             return {"@object": {"class": name, "fields": self._mapping(fields, path)}}
         return _scalar(value, path)
+
+
+def _check_depth(path: tuple[str | int, ...]) -> None:
+    if len(path) > MAX_DEPTH:
+        raise DeclarationError(f"{where(path[:4])} is nested deeper than {MAX_DEPTH} levels, or contains itself")
 
 
 def _text(value: str, path: tuple[str | int, ...]) -> str:
