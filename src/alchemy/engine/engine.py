@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from alchemy.config import Settings
 from alchemy.engine.apply import Applier
+from alchemy.engine.composing import compose
 from alchemy.engine.cycles import check_cycle
 from alchemy.engine.moves import move
 from alchemy.engine.run import Destroyed, Run, Stopped
+from alchemy.engine.scopedata import ScopeData
 from alchemy.engine.session import Session
-from alchemy.engine.teardown import Destroyer, doom
+from alchemy.engine.sweeping import doomed_of
+from alchemy.engine.teardown import Destroyer
 from alchemy.engine.values import Codec
 from alchemy.engine.work import Work, begin, finish_unchanged, is_unchanged, record_to_outputs, report
 from alchemy.errors import AlchemyError, DeclarationError, NotStarted, ResourceFailed
-from alchemy.events import Action, Notice, Outcome, ScopeEntered, ScopeLeft
+from alchemy.events import Outcome, ScopeEntered, ScopeLeft
 from alchemy.finalizing import Finalize
-from alchemy.names import Naming, is_within, join, parent
+from alchemy.names import Naming, parent
 from alchemy.nursery import Latch
 from alchemy.order import keeps_seq
 from alchemy.resource import Declared, Resource
-from alchemy.scope import Scope, set_current
-from alchemy.serde import decode
-from alchemy.state import Record, Status
+from alchemy.scope import Scope
+from alchemy.state import Record
 
 ROUNDS = 10
 """How many turns of the event loop the program gets to deal with a failure before others may go on."""
@@ -212,7 +213,7 @@ class Engine:
                     applier = Applier(work, provider)
                     outcome = await applier.apply()
             if _is_composite(declared.resource):
-                outcome = await self._compose(work, outcome)
+                outcome = await compose(self, work, outcome)
             action = applier.action if applier else ("create" if outcome == "created" else None)
             run.finished(declared.fqn, declared.kind, outcome, action, applier.began if applier else began)
         except (Stopped, NotStarted) as signal:
@@ -262,59 +263,27 @@ class Engine:
                 raise _not_started(declared, unseen, f"{scope.chain} was left by an error")
             scope = scope.parent
 
-    async def _compose(self, work: Work, outcome: Outcome) -> Outcome:
-        """Declare what a composite is made of, in a scope of its own, and keep the outputs it gives."""
-        declared, session = work.declared, work.session
-        record = session.get(declared.fqn)
-        if record is None or (not work.provider_name and record.kind != declared.kind):
-            record, outcome = self._composite_record(work, record), "created"
-            session.put(record)
-        inner = Scope(
-            kind="resource",
-            name=declared.id,
-            parent=declared.scope,
-            settings=declared.scope.settings,
-            runner=self,
-        )
-        declared.inner = inner
-        set_current(inner)
-        try:
-            given = await declared.resource.declare()
-        except BaseException as error:
-            await inner.settle(error)
-            raise
-        await inner.settle(None)
-        inner.closed = True
-        return await self._keep_outputs(work, record, given or {}, outcome)
+    # Persisted data
 
-    def _composite_record(self, work: Work, old: Record | None) -> Record:
-        declared = work.declared
-        record = Record(kind=declared.kind, id=declared.id, fqn=declared.fqn)
-        if old is not None:
-            record.generation = old.generation + 1
-            record.generations = doomed_generations(old)
-        work.describe(record)
-        return record
+    async def data(self, scope: Scope) -> Mapping[str, Any]:
+        """Give a scope's persisted data."""
+        await self._until_open()
+        return ScopeData(self.run, scope).values()
 
-    async def _keep_outputs(self, work: Work, record: Record, given: Mapping[str, Any], outcome: Outcome) -> Outcome:
-        declared, resource = work.declared, work.resource
-        unknown = [name for name in given if name not in resource._spec.outputs]
-        if unknown:
-            raise DeclarationError(f"{declared.fqn}: declare() gave {unknown[0]!r}, which is no output of its class")
-        if declared.decode is not None or work.provider_name:
-            given = {**declared.outputs(), **given}
-        made = _with_outputs(resource, given)
-        output = work.codec.outputs(made)
-        changed = record.output != output or record.props != work.props or not record.is_stable
-        if changed or not work.described(record):
-            if outcome == "unchanged" and changed:
-                outcome = "updated"
-            record.output, record.props, record.attempted = output, work.props, None
-            record.status = Status.CREATED if outcome == "created" else Status.UPDATED
-            work.describe(record)
-            await work.session.put(record)
-        declared.decode = lambda: dict(given)
-        return outcome
+    async def set_data(self, scope: Scope, key: str, value: Any) -> None:
+        """Persist one value."""
+        await self._until_writable(scope)
+        await ScopeData(self.run, scope).set(key, value)
+
+    async def delete_data(self, scope: Scope, key: str) -> None:
+        """Forget one value."""
+        await self._until_writable(scope)
+        await ScopeData(self.run, scope).delete(key)
+
+    async def _until_writable(self, scope: Scope) -> None:
+        await self._until_open()
+        if self.run.phase == "read":
+            raise DeclarationError(f"{scope.chain} keeps nothing: this run only reads", hint="deploy: alchemy deploy")
 
     # What happens to what was declared
 
@@ -396,17 +365,7 @@ class Engine:
 
     async def sweep(self, scope: Scope, options: Finalize) -> list[str]:
         """Do what `finalize` does, also before the unit is open for declarations."""
-        records = self.run.all_records()
-        inside = {fqn: pair for fqn, pair in records.items() if fqn.startswith(scope.chain + "/")}
-        live: set[str] = set() if options.everything else set(_declared_below(scope))
-        live |= {holder for fqn in live for holder in _holders(fqn, scope.chain)}
-        for kept in _kept_below(scope):
-            live |= {fqn for fqn in inside if is_within(fqn, kept)}
-        orphans = [pair for fqn, pair in inside.items() if fqn not in live]
-        replaced = [pair for fqn, pair in inside.items() if fqn in live and pair[0].generations]
-        doomed = [*doom(orphans, whole=True), *doom(replaced, whole=False)]
-        if scope.kind not in ("stage", "test"):
-            doomed = [item for item in doomed if not _needed_outside(item.record, inside, records)]
+        doomed = doomed_of(self.run, scope, options)
         destroyer = Destroyer(self.run, scope.nursery, options)
         if options.dry_run:
             return destroyer.plan(doomed)
@@ -414,67 +373,15 @@ class Engine:
             await destroyer.destroy(doomed)
         return destroyer.destroyed
 
-    # Persisted data
-
-    async def data(self, scope: Scope) -> Mapping[str, Any]:
-        """Give a scope's persisted data."""
-        await self._until_open()
-        record = self._data_record(scope)
-        codec = self._codec(scope)
-        return {key: decode(value, open_=codec.open, build=codec.build) for key, value in record.data.items()}
-
-    async def set_data(self, scope: Scope, key: str, value: Any) -> None:
-        """Persist one value."""
-        await self._until_writable(scope)
-        record = self._data_record(scope)
-        encoded = self._codec(scope).value(value)
-        if record.data.get(key, ...) != encoded:
-            record.data = {**record.data, key: encoded}
-            await self._data_session(scope).put(record)
-
-    async def delete_data(self, scope: Scope, key: str) -> None:
-        """Forget one value."""
-        await self._until_writable(scope)
-        record = self._data_record(scope)
-        if key in record.data:
-            record.data = {name: value for name, value in record.data.items() if name != key}
-            await self._data_session(scope).put(record)
-
-    async def _until_writable(self, scope: Scope) -> None:
-        await self._until_open()
-        if self.run.phase == "read":
-            raise DeclarationError(f"{scope.chain} keeps nothing: this run only reads", hint="deploy: alchemy deploy")
-
-    def _data_session(self, scope: Scope) -> Session:
-        run = self.run
-        return run.session if scope.chain == run.unit else run.session_for(parent(scope.chain))
-
-    def _data_record(self, scope: Scope) -> Record:
-        return self._data_session(scope).get(scope.chain) or self.run.scope_record(scope)
-
-    def _codec(self, scope: Scope) -> Codec:
-        settings: Settings = scope.settings
-        return Codec(lambda: self.run.cipher(settings, scope.chain), scope.chain, self._data_record(scope).data)
-
     def physical_name(self, fqn: str, kind: str, naming: Naming) -> str:
         """Compute a name."""
         if not self.run.lineage:
             raise DeclarationError("the application is not open yet", hint="enter it with `async with`, or await it")
         return self.run.name_for(naming, fqn=fqn, kind=kind, generation=1)
 
-    def notice(self, message: str) -> None:
-        """Tell people something."""
-        self.run.emit(Notice(level="info", message=message))
-
 
 def _is_composite(resource: Resource) -> bool:
     return type(resource).declare is not Resource.declare
-
-
-def _with_outputs(resource: Resource, outputs: Mapping[str, Any]) -> Resource:
-    from alchemy.resource import detached
-
-    return detached(resource, **outputs)
 
 
 def _reading(run: Run, declared: Declared, session: Session, record: Record) -> Work:
@@ -497,41 +404,6 @@ def _newer(scope: Scope | None, seq: int) -> None:
         scope = scope.parent
 
 
-def _declared_below(scope: Scope) -> Iterator[str]:
-    """Give the FQN of everything that this run declared below a scope, scopes included."""
-    for declared in scope.resources.values():
-        yield declared.fqn
-        if declared.inner is not None:
-            yield from _declared_below(declared.inner)
-    for inner in scope.scopes.values():
-        if isinstance(inner, Scope):
-            yield inner.chain
-            yield from _declared_below(inner)
-
-
-def _kept_below(scope: Scope) -> Iterator[str]:
-    """Give the FQNs that `register_resource` named below a scope; with everything in them they stay."""
-    for id in scope.kept:
-        yield join(scope.chain, id)
-    for declared in scope.resources.values():
-        if declared.inner is not None:
-            yield from _kept_below(declared.inner)
-    for inner in scope.scopes.values():
-        if isinstance(inner, Scope):
-            yield from _kept_below(inner)
-
-
-def _holders(fqn: str, chain: str) -> Iterator[str]:
-    name = parent(fqn)
-    while name and name != chain:
-        yield name
-        name = parent(name)
-
-
-def _needed_outside(record: Record, inside: Mapping[str, Any], records: Mapping[str, Any]) -> bool:
-    return any(record.fqn in other.deps for fqn, (other, _) in records.items() if fqn not in inside)
-
-
 def _store_url(scope: Scope) -> str | None:
     """Give the URL of a scope's own store, if it has one."""
     assert scope.parent is not None
@@ -539,13 +411,3 @@ def _store_url(scope: Scope) -> str | None:
     if store is scope.parent.settings.state_store or store is None:
         return None
     return store if isinstance(store, str) else store.url
-
-
-def doomed_generations(old: Record) -> list[Any]:
-    """Give the generations that a record of another kind leaves behind."""
-    from alchemy.engine.work import generation_of
-
-    return [*old.generations, generation_of(old)] if old.provider else list(old.generations)
-
-
-__all__ = ["Action", "Engine"]
