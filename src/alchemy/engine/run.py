@@ -297,6 +297,8 @@ class Run:
         uncertain = False
         while True:
             try:
+                if timeout is None:
+                    return await handler()
                 async with asyncio.timeout(timeout):
                     return await handler()
             except TimeoutError as raised:

@@ -72,8 +72,11 @@ class Destroyer:
         self.options = options
         self.errors: list[Exception] = []
         self.destroyed: list[str] = []
-        self._done: asyncio.Queue[tuple[Doomed, Exception | None]] = asyncio.Queue()
+        self._order = Teardown([])
+        self._by_name: dict[str, Doomed] = {}
+        self._waiting: deque[str] = deque()
         self._active = 0
+        self._idle = asyncio.Event()
         self._dropped: dict[Session, Awaitable[None]] = {}
 
     @property
@@ -107,45 +110,64 @@ class Destroyer:
             Stopped: the run was stopped; what had begun has ended and was recorded.
         """
         await self._check_targets(doomed)
-        order, by_name = _teardown(doomed), {item.name: item for item in doomed}
-        waiting: deque[str] = deque()
+        order = self._order = _teardown(doomed)
+        self._by_name = {item.name: item for item in doomed}
+        self._waiting += order.ready()
         while True:
-            waiting += order.ready()
-            if not waiting and self._active == 0 and len(order) > len(self.errors) and not self.errors:
-                waiting.append(order.unblock())
-            self._start(waiting, by_name)
-            if self._active == 0:
+            self._staff()
+            await self._until_idle()
+            if not self._may_start or self.errors or not len(order):
                 break
-            await self._reap(order)
+            self._waiting.append(order.unblock())
         for durable in self._dropped.values():
             await durable
         if self.run.stopping:
             raise Stopped
         if self.errors:
-            self._report_held_back(order, by_name)
+            self._report_held_back(order, self._by_name)
             raise ExceptionGroup(f"{self.run.unit}: {len(self.errors)} could not be destroyed", self.errors)
 
-    async def _reap(self, order: Teardown) -> None:
-        """Wait until one has ended. A cancellation asks to stop, and is raised when all have."""
-        try:
-            item, error = await self._done.get()
-        except asyncio.CancelledError:
-            if self.run.stopping:
-                self.nursery.abort()
-            self.run.stopping = True
-            while self._active:
-                await self._reap(order)
-            raise
-        self._note(item, error, order)
-        while not self._done.empty():
-            self._note(*self._done.get_nowait(), order)
+    async def _until_idle(self) -> None:
+        """Wait until nobody works. A first cancellation asks to stop, and is raised when all have; a second aborts."""
+        cancelled: asyncio.CancelledError | None = None
+        while self._active:
+            self._idle.clear()
+            try:
+                await self._idle.wait()
+            except asyncio.CancelledError as error:
+                if self.run.stopping:
+                    self.nursery.abort()
+                self.run.stopping = True
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
-    def _note(self, item: Doomed, error: Exception | None, order: Teardown) -> None:
+    @property
+    def _may_start(self) -> bool:
+        return not self.run.stopping and (not self.errors or self.options.continue_on_error)
+
+    def _staff(self) -> None:
+        """Set as many to work as there is work for, and the strategy allows."""
+        while self._waiting and self._active < self._width and self._may_start:
+            self._active += 1
+            self.nursery.start(self._work())
+
+    async def _work(self) -> None:
+        """Destroy one after the other, until none may go."""
+        order = self._order
+        while self._waiting and self._may_start:
+            item = self._by_name[self._waiting.popleft()]
+            error = await self._one(item)
+            if error is None:
+                order.gone(item.name)
+                self._waiting += order.ready()
+                if self._active < self._width:
+                    self._staff()
+            else:
+                self.errors.append(error)
         self._active -= 1
-        if error is None:
-            order.gone(item.name)
-        else:
-            self.errors.append(error)
+        if self._active == 0:
+            self._idle.set()
 
     def _drop(self, record: Record, session: Session) -> None:
         """Forget a record whose object is gone. Nobody waits for the disk: should the commit be lost, the record
@@ -153,14 +175,7 @@ class Destroyer:
         """
         self._dropped[session] = session.drop(record.fqn)
 
-    def _start(self, waiting: deque[str], by_name: dict[str, Doomed]) -> None:
-        stop = self.run.stopping or (self.errors and not self.options.continue_on_error)
-        while waiting and self._active < self._width and not stop:
-            item = by_name[waiting.popleft()]
-            self._active += 1
-            self.nursery.start(self._one(item))
-
-    async def _one(self, item: Doomed) -> None:
+    async def _one(self, item: Doomed) -> Exception | None:
         began = time.monotonic()
         fqn, kind = item.record.fqn, (item.old or item.record).kind
         failure: Exception | None = None
@@ -175,7 +190,7 @@ class Destroyer:
         except BaseException as error:
             failure = ResourceFailed(f"{fqn}: delete was aborted", fqn=fqn, action="delete")
             failure.__cause__ = error
-        self._done.put_nowait((item, failure))
+        return failure
 
     def _failure(self, item: Doomed, error: Exception) -> ResourceFailed:
         if isinstance(error, ResourceFailed):
