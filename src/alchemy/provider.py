@@ -113,7 +113,8 @@ class Provider(Generic[R]):
         naming: the rules for names that the engine makes; `None`: its objects have no names of their own.
         name_input: the input with which a program chooses the name itself.
         recover: how an object is found again after a crash: by its `name`, by a `token` it was created with, by a
-            `list`; `again`: creating it twice does no harm; `none`: a person must say.
+            `list`; `again`: creating it twice does no harm, and `delete` can do with its inputs alone; `none`: a
+            person must say.
         settle: seconds until an object that was just created is sure to be found.
         concurrency: how many of its calls may run at once; `None`: as many as the run allows.
     """
