@@ -126,7 +126,7 @@ class Opening:
         run.lineage = (await self._application(store)).lineage
         run.sessions[run.unit] = await self._session(store, run.unit)
         if run.phase == "up" and run.session.get(run.unit) is None:
-            run.session.put(run.scope_record(self.scope))
+            run.session.unwritten = run.scope_record(self.scope)
         records = run.session.records
         if run.phase != "read" and self.scope.kind == "stage":
             self._log = RunLog(store, run.unit, self.scope.nursery)

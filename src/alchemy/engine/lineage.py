@@ -32,10 +32,10 @@ class Lineage:
     def get(self) -> int:
         """Give the largest tick observed."""
         task, cell = asyncio.current_task(), self._cell.get()
+        if cell is not None and cell.observed > self._observed.get():
+            self._observed.set(cell.observed)  # also what was observed for the task that started this one
         if cell is None or cell.task is not task:
             self._cell.set(_Cell(task))
-        elif cell.observed > self._observed.get():
-            self._observed.set(cell.observed)
         return self._observed.get()
 
     def observe(self, seen: int) -> None:

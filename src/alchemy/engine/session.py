@@ -26,11 +26,14 @@ class Session:
         self.lease = lease
         self.records = records
         self.written = False
+        self.unwritten: Record | None = None
+        """The unit's own record, when it is new: it is written with whatever is written first."""
         self._names: dict[tuple[str, str], str] | None = None
 
     def get(self, fqn: str) -> Record | None:
         """Give a record, or `None`."""
-        return self.records.get(fqn)
+        own = self.unwritten
+        return own if own is not None and own.fqn == fqn else self.records.get(fqn)
 
     def holder_of(self, kind: str, name: str) -> str | None:
         """Give the FQN of the record whose object, of whatever generation, has a physical name."""
@@ -57,6 +60,9 @@ class Session:
     def put_all(self, records: Sequence[Record], *, drop: Sequence[str] = ()) -> Awaitable[None]:
         """Write several records in one commit."""
         lease = self._held()
+        own, self.unwritten = self.unwritten, None
+        if own is not None and own not in records:
+            records = (own, *records)
         for fqn in drop:
             self.records.pop(fqn, None)
         for record in records:
