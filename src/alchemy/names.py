@@ -35,7 +35,7 @@ def check_id(value: object, *, what: str) -> str:
         DeclarationError: it cannot; the message says which rule it breaks.
     """
     if not isinstance(value, str):
-        raise DeclarationError(f"a {what} must be text, not {type(value).__name__}")
+        raise DeclarationError(f"{_with_article(what)} must be text, not {type(value).__name__}")
     text = str.__str__(value)  # an enum's member counts as its value, and is stored as that
     if _PLAIN.fullmatch(text) and text not in (".", ".."):
         return text
@@ -43,10 +43,14 @@ def check_id(value: object, *, what: str) -> str:
     if reason:
         shown = repr(text) if len(text) <= 40 else f"{text[:40]!r}…"
         raise DeclarationError(
-            f"{shown} cannot be a {what}: {reason}",
+            f"{shown} cannot be {_with_article(what)}: {reason}",
             hint=f"use 1 to {MAX_ID} letters, digits, '-', '_' or '.'",
         )
     return text
+
+
+def _with_article(what: str) -> str:
+    return f"{'an' if what[:1].lower() in 'aeiou' else 'a'} {what}"
 
 
 def _why_not(value: str) -> str | None:

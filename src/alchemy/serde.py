@@ -156,7 +156,7 @@ def _scalar(value: object, path: tuple[str | int, ...]) -> Json:
             return {"@decimal": str(value)}
         case _:
             raise DeclarationError(
-                f"{where(path)} is a {type(value).__qualname__}, which state cannot hold",
+                f"{where(path)} is of the type {type(value).__qualname__}, which state cannot hold",
                 hint="pass text, numbers, bytes, dates, paths, secrets, resources, or mappings and sequences of these",
             )
 

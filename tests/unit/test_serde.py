@@ -135,9 +135,9 @@ def test_sets_have_one_form() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"a": [object()]}, "a[0] is a object, which state cannot hold"),
+        ({"a": [object()]}, "a[0] is of the type object, which state cannot hold"),
         ({"a": {1: 2}}, "a has the key 1; state holds text keys only"),
-        ([lambda: 1], "0 is a function"),
+        ([lambda: 1], "0 is of the type function"),
         ({"a": "\ud800"}, "a is no text that can be written as UTF-8"),
     ],
 )
