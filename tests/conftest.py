@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,6 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if name.startswith(("ALCHEMY_", "CLOUDFLARE_")):
             monkeypatch.delenv(name)
     folder = Path.cwd()
-    before = config.launch.set(None)
+    monkeypatch.setattr(config, "launch", ContextVar("alchemy_launch", default=None))
     yield
-    config.launch.reset(before)
     os.chdir(folder)

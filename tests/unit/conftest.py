@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,19 +19,20 @@ if ROOT not in sys.path:
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """Give an empty cloud, which hears every event of every run; keys are cheap to derive."""
     from tests.unit.engine import world
 
-    from alchemy.config import Launch, launch
+    from alchemy import config
+    from alchemy.config import Launch
     from alchemy.engine import run
     from alchemy.engine.keys import CheckedCipher
 
     monkeypatch.setattr(run, "CheckedCipher", partial(CheckedCipher, n=2))
-    made = world.reset()
-    token = launch.set(Launch(listeners=(world.hear,)))
-    yield made
-    launch.reset(token)
+    # A default, not a value: a loop that another test's fixture keeps running has a context of its own.
+    heard = ContextVar("alchemy_launch", default=Launch(listeners=(world.hear,)))  # noqa: B039 - it is frozen
+    monkeypatch.setattr(config, "launch", heard)
+    return world.reset()
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tests.unit.engine.world import Cloud, Store, Thing, deploy, things
 
-from alchemy import alchemy
+from alchemy import alchemy, config
 from alchemy.app import default_app
-from alchemy.config import Launch, launch
+from alchemy.config import Launch
 from alchemy.errors import ConfigurationError, DeclarationError, LockedError
 from alchemy.events import RunFinished, RunStarted, Waiting
 from alchemy.opening import destroy_unit
@@ -128,12 +128,12 @@ async def test_the_command_line_wins_over_the_environment(
 ) -> None:
     """And code wins over both, unless it says `None`."""
     monkeypatch.setenv("ALCHEMY_STAGE", "from-env")
-    token = launch.set(Launch(options={"stage": "from-cli"}))
+    token = config.launch.set(Launch(options={"stage": "from-cli"}))
     try:
         for stage, expected in ((None, "from-cli"), ("from-code", "from-code")):
             async with alchemy("app", stage=stage, state_store=store) as app:
                 assert app.stage == expected
     finally:
-        launch.reset(token)
+        config.launch.reset(token)
     async with alchemy("app", state_store=store) as app:
         assert app.stage == "from-env"

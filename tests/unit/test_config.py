@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from alchemy.config import OPTIONS, Launch, Settings, launch, resolve
+from alchemy import config
+from alchemy.config import OPTIONS, Launch, Settings, resolve
 from alchemy.errors import ConfigurationError
 
 
@@ -18,11 +19,11 @@ def project(tmp_path: Path) -> Any:
 
     def make(pyproject: str = "", **given: Any) -> None:
         (tmp_path / "pyproject.toml").write_text(pyproject)
-        launch.set(Launch(root=tmp_path, options=given))
+        config.launch.set(Launch(root=tmp_path, options=given))
 
-    token = launch.set(Launch(root=tmp_path))
+    token = config.launch.set(Launch(root=tmp_path))
     yield make
-    launch.reset(token)
+    config.launch.reset(token)
 
 
 def test_every_option_is_a_setting_with_the_same_default(project: Any) -> None:
