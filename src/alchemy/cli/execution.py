@@ -103,8 +103,8 @@ class _Stopper:
     def _stop(self, count: int) -> None:
         running = len(self._display.progress.running)
         if count == 1:
+            self._cancel()  # before it is said: whoever reads it can rely on it
             self._display.say(f"stopping: waiting for {running} running; Ctrl-C again to abort")
-            self._cancel()
         else:
             self._display.say(f"aborting {running} running")
             self._abort()

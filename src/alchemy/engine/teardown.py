@@ -158,6 +158,7 @@ class Destroyer:
         while self._waiting and self._may_start:
             item = self._by_name[self._waiting.popleft()]
             error = await self._one(item)
+            await asyncio.sleep(0)  # a request to stop that has come meanwhile is heard before the next begins
             if error is None:
                 order.gone(item.name)
                 self._waiting += order.ready()
