@@ -49,11 +49,11 @@ folder.make()
 lock = folder.take("notes/prod", Owner(user="other", host="here", pid=0, operation="destroy"), 60.0, None)
 pid = os.fork()
 if pid == 0:
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\\n".encode())  # at one go: both write to the same pipe
     time.sleep(60)
     os._exit(0)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
-print(child.pid, flush=True)
+os.write(1, f"{child.pid}\\n".encode())
 time.sleep(60)
 """
 
