@@ -254,7 +254,7 @@ class Run:
                 future.set_exception(error)
                 future.exception()
                 raise
-        return await asyncio.shield(future)
+        return future.result() if future.done() else await asyncio.shield(future)
 
     async def close_shared(self) -> None:
         """Close what providers shared."""

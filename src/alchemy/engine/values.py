@@ -188,11 +188,8 @@ class Codec:
 
 def _remembered(cls: type[Resource], id: str, fqn: str, values: dict[str, Any]) -> Resource:
     """Make a resource out of remembered values; plain text that was encrypted is opened when it is first read."""
-    fields = {**cls._spec.inputs, **cls._spec.outputs}
     sealed: dict[str, Secret[Any]] = {
-        name: value
-        for name, value in values.items()
-        if isinstance(value, Secret) and name in fields and fields[name].secret and not fields[name].wrapped
+        name: value for name, value in values.items() if isinstance(value, Secret) and _opens(cls, name)
     }
     made = make_detached(cls, id=id, fqn=fqn, values=values)
     if sealed:
@@ -200,6 +197,12 @@ def _remembered(cls: type[Resource], id: str, fqn: str, values: dict[str, Any]) 
             del made.__dict__[name]
         made.__dict__["_sealed"] = sealed
     return made
+
+
+def _opens(cls: type[Resource], name: str) -> bool:
+    """Say whether a field is encrypted, though its value is plain to the program."""
+    field = cls._spec.inputs.get(name) or cls._spec.outputs.get(name)
+    return field is not None and field.secret and not field.wrapped
 
 
 def given_values(resource: Resource) -> Mapping[str, Any]:

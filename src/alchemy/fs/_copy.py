@@ -14,7 +14,8 @@ from typing import Any
 
 from alchemy.errors import DeclarationError, Gone
 from alchemy.fs._paths import Folders, absolute_file, folders_of, in_the_way, look, refused
-from alchemy.fs._writing import INLINE, put, remove, write_all
+from alchemy.fs._removal import removals_of
+from alchemy.fs._writing import INLINE, put, write_all
 from alchemy.provider import Context, Provider
 from alchemy.resource import Resource, output, prop
 
@@ -92,10 +93,9 @@ class CopyFileProvider(Provider[CopyFile]):
     async def delete(self, ctx: Context[CopyFile], have: CopyFile) -> None:
         """Delete the copy, whatever it holds by now, and the empty folders made for it."""
         path = have.absolute_path
-        folders = await folders_of(ctx)
-        if not remove(path):
+        removals = await removals_of(ctx)
+        if not await removals.remove(path, ctx.data):
             ctx.log(f"{path} was gone already")
-        folders.remove_above(path, ctx.data)
 
 
 def _place(want: CopyFile) -> str:

@@ -119,7 +119,7 @@ class Folders:
 
     Attributes:
         made: made in this run and declared by nobody.
-        waiting: a `Folder`'s, deleted in this run while something was in them.
+        waiting: to go in this run, once what is in them has gone.
     """
 
     def __init__(self) -> None:
@@ -178,9 +178,14 @@ class Folders:
 
     def leave(self, folder: str, data: Mapping[str, Any]) -> None:
         """Take note that a `Folder` is to go, and the folders made for it too, once what is in it has gone."""
-        for _ in range(1 + data.get(FOLDERS, 0)):
-            self.waiting.add(folder)
-            folder = os.path.dirname(folder)
+        self.waiting.add(folder)
+        self.leave_above(folder, data)
+
+    def leave_above(self, path: str, data: Mapping[str, Any]) -> None:
+        """Take note that the folders that were made for `path` are to go, once what is in them has gone."""
+        for _ in range(data.get(FOLDERS, 0)):
+            path = os.path.dirname(path)
+            self.waiting.add(path)
 
     def undo_above(self, path: str) -> None:
         """Remove the folders that were made for something that then could not be made."""

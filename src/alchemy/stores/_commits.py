@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from alchemy.errors import StateError
 
+PATIENCE = 0.02
+"""Seconds for which a change that nobody waits for may stay in memory alone."""
+
 
 @dataclass(slots=True, frozen=True)
 class Written:
@@ -36,16 +39,28 @@ Change = Written | Dropped | Cleared
 
 
 class Group:
-    """Changes that become durable together. Belongs to the loop, except for `changes` while it is being written."""
+    """Changes that become durable together. Belongs to the loop, except for `changes` while it is being written.
 
-    __slots__ = ("changes", "done", "error", "untold", "waiters")
+    Args:
+        hurry: called when somebody waits for it.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("changes", "done", "error", "hurry", "untold", "waiters")
+
+    def __init__(self, hurry: Callable[[], None] | None = None) -> None:
+        self.hurry = hurry
         self.changes: list[Change] = []
         self.waiters: list[asyncio.Future[None]] = []
         self.done = False
         self.error: Exception | None = None
         self.untold = 0
+
+    def wait(self, waiter: asyncio.Future[None]) -> None:
+        """Have a future completed when it is done."""
+        self.waiters.append(waiter)
+        if self.hurry is not None:
+            self.hurry()
+            self.hurry = None
 
     def settle(self, error: Exception | None) -> None:
         """Wake everybody who waits for it."""
@@ -71,7 +86,7 @@ class Ack:
         group = self._group
         if not group.done:
             waiter = asyncio.get_running_loop().create_future()
-            group.waiters.append(waiter)
+            group.wait(waiter)
             yield from waiter
         if group.error is not None:
             if not self._told:
@@ -95,12 +110,13 @@ class Committer:
         self._loop = loop
         self._write = write
         self._name = name
-        self._open = Group()
+        self._open = Group(self._hurry)
         self._last: Group | None = None
         self._failed: Group | None = None
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._hurried = False
 
     def add(self, change: Change) -> Ack:
         """Queue a change."""
@@ -124,7 +140,7 @@ class Committer:
             if group is None or group.done:
                 break
             waiter = self._loop.create_future()
-            group.waiters.append(waiter)
+            group.wait(waiter)
             await waiter
         self.tell()
 
@@ -134,6 +150,15 @@ class Committer:
         if failed is not None and failed.untold:
             failed.untold = 0
             raise _untold(failed)
+
+    def _hurry(self) -> None:
+        """Somebody waits. Whoever else is about to write in this turn of the loop shall be in the same commit."""
+        self._loop.call_soon(self._wake_up)
+
+    def _wake_up(self) -> None:
+        with self._wake:
+            self._hurried = True
+            self._wake.notify()
 
     def stop(self) -> None:
         """Have what is queued written, and end the thread. Blocks."""
@@ -150,7 +175,10 @@ class Committer:
                     if self._stopping:
                         return
                     self._wake.wait()
-                group, self._open = self._open, Group()
+                # Nobody may be waiting for them: then they go along with what somebody waits for.
+                self._wake.wait_for(lambda: self._hurried or self._stopping, timeout=PATIENCE)
+                self._hurried = False
+                group, self._open = self._open, Group(self._hurry)
                 self._last = group
             error: Exception | None = None
             try:

@@ -17,7 +17,8 @@ from alchemy.stores._folding import make_folders
 from alchemy.stores._journal import commits_of, scan
 from alchemy.stores._layout import LOCKS, LOGS, NOT_APPS, RECORD, check_log_name, quote_scope, unit_path, unquote
 from alchemy.stores._leases import Held, Sighting, UnitLock, break_lock, guard, is_alive, read_lock, reading, take
-from alchemy.stores._reading import Reading, check_version, list_journals, peek, read_file, read_unit
+from alchemy.stores._reading import Reading, check_version, list_journals, peek, read_unit
+from alchemy.stores._tree import read_file
 
 GITIGNORE = ".gitignore"
 

@@ -9,7 +9,6 @@ from then on the journals no longer count, and they are removed.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,14 @@ import msgspec
 from alchemy.state import VERSION, seal, seal_encoded
 from alchemy.stores._disk import Disk
 from alchemy.stores._layout import BACKUPS, LOGS, RECORD, Places
-from alchemy.stores._reading import Manifest, checksum_of
+from alchemy.stores._reading import Manifest
+from alchemy.stores._removal import remove_records
+from alchemy.stores._sweeper import remove_folder
+from alchemy.stores._tree import checksum_of
 
 TORN = "journal.torn-"
 MANY = 64
-"""With more files than this, one `syncfs` replaces an fsync of each."""
+"""With more files or folders than this, one `syncfs` replaces an fsync of each."""
 
 
 @dataclass(slots=True)
@@ -33,11 +35,13 @@ class Plan:
     Attributes:
         written: file and content; `True` when the file is there already.
         removed: files of dropped or moved records.
+        folders: may be empty, or names went from them.
         sums: the checksums of all record files afterwards, by FQN.
     """
 
     written: list[tuple[str, bytes, bool]]
     removed: list[str]
+    folders: set[str]
     sums: dict[str, bytes]
 
 
@@ -50,6 +54,7 @@ def plan_fold(
     paths: Mapping[str, str],
     scopes: Mapping[str, bool],
     strays: Iterable[str],
+    folders: Iterable[str],
 ) -> Plan:
     """Work out which files change. Pure.
 
@@ -57,7 +62,8 @@ def plan_fold(
         changes: by FQN, the encoded record or `None`.
         sums, paths: of the files that are there.
         scopes: whether a record is a scope's, after the changes.
-        strays: files that an interrupted fold has left in places where nothing belongs.
+        strays: files that an interrupted fold or removal has left in places where nothing belongs.
+        folders: those from which names went, or that an interrupted fold or removal has left empty.
     """
     places = Places(unit, scopes)
     left = dict(sums)
@@ -81,12 +87,13 @@ def plan_fold(
     kept = {path for path, _, _ in written}
     removed.extend(path for path in strays if path not in kept)
     # A record may have moved to where another one was.
-    return Plan(written, [path for path in removed if path not in kept] if written else removed, left)
+    removed = [path for path in removed if path not in kept] if written else removed
+    return Plan(written, removed, set(folders), left)
 
 
 def carry_out(disk: Disk, folder: str, plan: Plan) -> None:
     """Write and remove the record files; what was done is durable on return."""
-    whole = disk.syncs_whole and len(plan.written) + len(plan.removed) > MANY
+    whole = disk.syncs_whole and len(plan.written) > MANY
     touched = _Touched(disk)
     for path, data, there in plan.written:
         if not there:
@@ -94,11 +101,8 @@ def carry_out(disk: Disk, folder: str, plan: Plan) -> None:
             touched.add(path.rpartition("/")[0])
         # Not aside: should it be torn, the journal is read in its stead.
         disk.write_file(path, data, sync=not whole)
-    for path in plan.removed:
-        with contextlib.suppress(FileNotFoundError):
-            disk.unlink(path)
-    touched.prune({path.rpartition("/")[0] for path in plan.removed}, top=folder)
-    if whole:
+    touched.prune(plan.folders | remove_records(disk, plan.removed), top=folder)
+    if whole or (disk.syncs_whole and len(touched) > MANY):
         disk.sync_all(folder)
     else:
         touched.sync()
@@ -146,6 +150,9 @@ class _Touched:
         self._folders: set[str] = set()
         self._there: set[str] = set()
 
+    def __len__(self) -> int:
+        return len(self._folders)
+
     def add(self, folder: str) -> None:
         self._folders.add(folder)
 
@@ -169,30 +176,17 @@ class _Touched:
         while folders:
             above: set[str] = set()
             for folder in folders:
-                if folder == top:
-                    continue
-                if _rmdir(self._disk, folder):
+                if folder != top and remove_folder(self._disk, folder):
                     self._folders.discard(folder)
                     above.add(folder.rpartition("/")[0])
-                self._folders.add(folder.rpartition("/")[0])
+                else:
+                    self._folders.add(folder)
             folders = above
 
     def sync(self) -> None:
         for folder in sorted(self._folders, reverse=True):
             with contextlib.suppress(FileNotFoundError):
                 self._disk.sync_folder(folder)
-
-
-def _rmdir(disk: Disk, folder: str) -> bool:
-    try:
-        disk.rmdir(folder)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        return False
-    return True
 
 
 def _remove_empty(disk: Disk, folder: str) -> None:
@@ -206,4 +200,4 @@ def _remove_empty(disk: Disk, folder: str) -> None:
             _remove_empty(disk, entry.path)
         elif entry.name == f"{RECORD}.new" or entry.name.startswith(TORN):
             disk.unlink(entry.path)
-    _rmdir(disk, folder)
+    remove_folder(disk, folder)

@@ -21,25 +21,39 @@ from alchemy.stores._journal import (
     Journal,
     delete_payload,
     fold_payload,
+    gone_payload,
     journal_name,
     set_payload,
 )
 from alchemy.stores._layout import RECORD, Places
 from alchemy.stores._leases import UnitLock, guard
-from alchemy.stores._reading import Manifest, Reading, hash_sums, list_journals, read_file, read_unit
+from alchemy.stores._reading import Manifest, Reading, hash_sums, list_journals, read_unit
+from alchemy.stores._removal import Remover
+from alchemy.stores._tree import read_file
 
 RESERVE = "journal.reserve"
 RESERVE_BYTES = 256 * 1024
+MANY_FREED = 200
+"""With this many record files of dropped records, they begin to be removed; fewer are left to the fold."""
 
 
 @dataclass(slots=True)
 class _Files:
-    """What the holder knows of the unit's files once it has read them."""
+    """What the holder knows of the unit's files once it has read them.
+
+    Attributes:
+        sums, paths: of the record files that are there, without those that a `Remover` has been given.
+        strays: files in places where nothing belongs.
+        empty: folders that a predecessor, stopped in the middle, may have left empty.
+        freed: those with a file whose record is dropped.
+    """
 
     sums: dict[str, bytes]
     scopes: dict[str, bool]
     paths: dict[str, str]
     strays: list[str]
+    empty: list[str]
+    freed: set[str]
     own: bytes | None
     changes: dict[str, bytes | None]
     index: Index
@@ -63,6 +77,7 @@ class HeldUnit:
         self._files: _Files | None = None
         self._mutex = threading.Lock()
         self._failure: StateError | None = None
+        self._remover: Remover | None = None
         self._reserved = False
 
     def load(self) -> Reading:
@@ -87,8 +102,13 @@ class HeldUnit:
                 self.lock.check()
                 if not self._reserved:
                     self._prepare()
-                payload = b"[%s]" % b",".join(self._note(change, files) for change in changes)
-                files.journal.append(payload)
+                notes = [self._note(change, files) for change in changes]
+                gone = sorted(files.freed) if len(files.freed) >= MANY_FREED else []
+                if gone:
+                    notes.append(gone_payload({fqn: files.sums[fqn] for fqn in gone}))
+                files.journal.append(b"[%s]" % b",".join(notes))
+            if gone:
+                self._remove(gone, files)
 
     def fold(self) -> None:
         """Turn the journals into record files; nothing is touched when there is nothing to fold."""
@@ -96,6 +116,8 @@ class HeldUnit:
             self._check()
             if self._files is None and not list_journals(self._folder):
                 return
+            if self._files is not None:
+                self._finish_removal(self._files)
             with (
                 guard(self.lock.path, exclusive=True),
                 self._poisoning("fold the journal into", lambda: self._folder),
@@ -109,11 +131,9 @@ class HeldUnit:
                     self._fold(files)
 
     def close(self) -> None:
-        """Let go of the journal."""
+        """Let go of the journal, and leave what is not removed yet."""
         with self._mutex:
-            if self._files is not None:
-                self._files.journal.close()
-                self._files = None
+            self._forget()
             self._release_reserve()
 
     def _check(self) -> None:
@@ -132,6 +152,8 @@ class HeldUnit:
             scopes=tree.scopes,
             paths=tree.paths,
             strays=list(tree.bad),
+            empty=tree.empty if reading.interrupted else [],
+            freed={fqn for fqn, raw in reading.changes.items() if raw is None and fqn in tree.paths},
             own=encode(own) if own is not None else None,
             changes=reading.changes,
             index=Index(scopes),
@@ -180,6 +202,7 @@ class HeldUnit:
                 for fqn, raw, scope in records:
                     files.changes[fqn] = raw
                     files.index.add(fqn, scope=scope)
+                    files.freed.discard(fqn)
                     if fqn == self._unit:
                         files.own = raw
                 return set_payload([raw for _, raw, _ in records], dropped)
@@ -195,8 +218,27 @@ class HeldUnit:
         for fqn in fqns:
             files.changes[fqn] = None
             files.index.drop(fqn)
+            if fqn in files.paths:
+                files.freed.add(fqn)
             if fqn == self._unit:
                 files.own = None
+
+    def _remove(self, gone: Sequence[str], files: _Files) -> None:
+        """Have files removed, which is announced: from here on they count as not there."""
+        if self._remover is None:
+            self._remover = Remover(self._folder, self.lock)
+        self._remover.add([files.paths.pop(fqn) for fqn in gone])
+        for fqn in gone:
+            del files.sums[fqn]
+        files.freed.clear()
+
+    def _finish_removal(self, files: _Files) -> None:
+        """Wait for the files that are being removed. Not to be called under the guard, which is needed for it."""
+        if self._remover is not None:
+            left, folders = self._remover.finish()
+            files.strays += left
+            files.empty += folders
+            self._remover = None
 
     def _fold(self, files: _Files) -> None:
         moved = self._take_along(files)
@@ -208,6 +250,7 @@ class HeldUnit:
             paths=files.paths,
             scopes=files.index.scopes,
             strays=files.strays,
+            folders=files.empty,
         )
         fold = Fold(count=len(plan.sums), hash=hash_sums(plan.sums.values()))
         journal = files.journal
@@ -265,7 +308,10 @@ class HeldUnit:
         return self._failure
 
     def _forget(self) -> None:
-        """The next write has to read again what is there."""
+        """The next write has to read again what is there; so nothing is removed any more."""
+        if self._remover is not None:
+            self._remover.stop()
+            self._remover = None
         if self._files is not None:
             self._files.journal.close()
             self._files = None

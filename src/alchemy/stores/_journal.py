@@ -18,7 +18,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -44,10 +44,16 @@ class Fold(msgspec.Struct, kw_only=True):
 
 
 class Commit(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One element of a payload: what is dropped, and then what is written, as `state.encode` gives it."""
+    """One element of a payload: what is dropped, and then what is written, as `state.encode` gives it.
+
+    Attributes:
+        gone: record files that may be missing from now on, with the checksums that they have while they are there,
+            by FQN: of records that this frame or an earlier one drops.
+    """
 
     set: list[msgspec.Raw] = []
     delete: list[str] = []
+    gone: dict[str, str] = {}
     fold: Fold | None = None
 
 
@@ -121,6 +127,11 @@ def make_frame(n: int, fence: int, prev: str, payload: bytes) -> tuple[bytes, st
 def fold_payload(fold: Fold) -> bytes:
     """Give one commit that announces a fold."""
     return _encoder.encode(Commit(fold=fold))
+
+
+def gone_payload(sums: Mapping[str, bytes]) -> bytes:
+    """Give one commit that announces the removal of record files."""
+    return _encoder.encode(Commit(gone={fqn: checksum.decode() for fqn, checksum in sums.items()}))
 
 
 def delete_payload(fqns: Sequence[str]) -> bytes:

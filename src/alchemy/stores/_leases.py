@@ -23,7 +23,7 @@ import msgspec
 from alchemy.errors import LeaseLost, LockedError, StateDamaged, StateError
 from alchemy.ports import Lease, Owner
 from alchemy.state import now
-from alchemy.stores._reading import read_file
+from alchemy.stores._tree import read_file
 
 GUARD_WAIT = 30.0
 _BLOCK = 512
@@ -80,7 +80,7 @@ def guard(lock_path: str, *, exclusive: bool, wait: float = GUARD_WAIT) -> Gener
     Raises:
         LockedError: somebody has kept it for `wait` seconds; that process was stopped in the middle of its work.
     """
-    path = _guard_path(lock_path)
+    path = guard_path(lock_path)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -96,7 +96,7 @@ def guard(lock_path: str, *, exclusive: bool, wait: float = GUARD_WAIT) -> Gener
 def reading(lock_path: str) -> Generator[bool]:
     """Guard a reader, without making a file. Gives `False` where there is no guard: nobody has written here yet."""
     try:
-        fd = os.open(_guard_path(lock_path), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(guard_path(lock_path), os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         yield False
         return
@@ -213,7 +213,8 @@ def locked_error(unit: str, holder: Held, path: str) -> LockedError:
     )
 
 
-def _guard_path(lock_path: str) -> str:
+def guard_path(lock_path: str) -> str:
+    """Give the guard's file that belongs to a lock."""
     return lock_path.removesuffix(".lock") + ".guard"
 
 
@@ -236,7 +237,7 @@ def _guard_kept(lock_path: str, wait: float) -> LockedError:
     holder = read_lock(lock_path)
     owner = str(holder.owner) if holder else "another process"
     return LockedError(
-        f"{_guard_path(lock_path)} has been locked for {wait:g} s: a process was stopped in the middle of its work",
+        f"{guard_path(lock_path)} has been locked for {wait:g} s: a process was stopped in the middle of its work",
         unit=holder.unit if holder else lock_path,
         owner=owner,
         hint=f"let it go on or end it (the unit's holder is {owner})",

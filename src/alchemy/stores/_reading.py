@@ -6,20 +6,16 @@ import contextlib
 import gc
 import hashlib
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
 from alchemy.errors import StateDamaged, StateTooNew
-from alchemy.names import leaf, parent
-from alchemy.state import SCOPE_KINDS, VERSION, JsonObject, Record, decode, from_json, seal_encoded, unseal
+from alchemy.state import VERSION, JsonObject, Record, decode, from_json, seal_encoded, unseal
 from alchemy.stores._journal import START, Chain, Fold, chain, commits_of, journal_token, scan
-from alchemy.stores._layout import RECORD, RESOURCES, quote, quote_scope, unquote
-
-_CHECKSUM = slice(-20, -4)  # of a sealed file: where `state.seal` puts the checksum's hexadecimal digits
-_CHUNK = 1 << 16
-_NOT_SCOPES = frozenset({"logs", "backups"})
+from alchemy.stores._layout import RECORD
+from alchemy.stores._tree import Tree, Walk, checksum_of, read_file
 
 
 class Manifest(msgspec.Struct, kw_only=True):
@@ -38,29 +34,6 @@ class Manifest(msgspec.Struct, kw_only=True):
 
 
 @dataclass(slots=True)
-class Tree:
-    """What the record files of a unit hold.
-
-    Attributes:
-        records: by FQN, the unit's own included.
-        sums: the files' checksums by FQN, without the unit's own.
-        scopes: whether a record is a scope's, by FQN.
-        paths: the records' files, by FQN, without the unit's own.
-        bad: files that cannot be read, with the reason.
-        bare: folders where a record should be and none is.
-        manifest: `None` when there is no `state.json` of the unit.
-    """
-
-    records: dict[str, Record] = field(default_factory=dict[str, Record])
-    sums: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    scopes: dict[str, bool] = field(default_factory=dict[str, bool])
-    paths: dict[str, str] = field(default_factory=dict[str, str])
-    bad: dict[str, StateDamaged] = field(default_factory=dict[str, StateDamaged])
-    bare: list[str] = field(default_factory=list[str])
-    manifest: Manifest | None = None
-
-
-@dataclass(slots=True)
 class Reading:
     """A unit as its folder has it.
 
@@ -70,6 +43,7 @@ class Reading:
         changes: what the journals changed since: a record as `state.encode` gives it, or `None` for a dropped one.
         chain: the frames that count, and where the next goes on.
         journals: every journal's file name.
+        interrupted: whether somebody has begun to remove or to write record files, and was stopped.
         notices: what was odd, for people.
     """
 
@@ -78,7 +52,23 @@ class Reading:
     changes: dict[str, bytes | None]
     chain: Chain
     journals: list[str]
+    interrupted: bool
     notices: list[str]
+
+
+@dataclass(slots=True)
+class _Replayed:
+    """What the journals say, put together.
+
+    Attributes:
+        changes: as in `Reading`.
+        gone: checksums, by FQN, of record files that may be missing.
+        begun: the last fold that was announced, and the changes until then.
+    """
+
+    changes: dict[str, bytes | None] = field(default_factory=dict[str, bytes | None])
+    gone: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    begun: tuple[Fold, dict[str, bytes | None]] | None = None
 
 
 def read_unit(folder: str, unit: str) -> Reading:
@@ -88,25 +78,34 @@ def read_unit(folder: str, unit: str) -> Reading:
         StateDamaged, StateTooNew: naming the file.
     """
     with _no_collection():
+        tree = Tree()
+        manifest, record = read_head(folder, unit) or (None, None)
+        if record is not None:
+            tree.records[unit] = record
+            tree.scopes[unit] = record.is_scope
+        Walk(tree).scope(folder, unit)
+        # The journals after the files: the holder removes files of what it has dropped while this is being read,
+        # and says so in the journal before.
         journals = list_journals(folder)
         scans = [scan(path := f"{folder}/{name}", token, read_file(path)) for token, name in journals]
-        tree = Tree()
-        head = read_head(folder, unit)
-        if head is not None:
-            tree.manifest, record = head
-            if record is not None:
-                tree.records[unit] = record
-                tree.scopes[unit] = record.is_scope
-        manifest = tree.manifest or Manifest()
-        _Walk(tree).scope(folder, unit)
-        linked = chain(scans, n=manifest.commit, head=manifest.sum)
-        changes = _replay(linked, tree, manifest, folder, unit)
-        records = _apply(tree.records, changes, folder)
+        folded = manifest or Manifest()
+        linked = chain(scans, n=folded.commit, head=folded.sum)
+        replayed = _replay(linked, folder)
+        _check(replayed, tree, manifest, folder, unit)
+        records = _apply(tree.records, replayed.changes, folder)
         notices = [
             f"the last commit in {torn.path} was cut short and does not count (it was never confirmed)"
             for torn in linked.torn
         ]
-        return Reading(records, tree, changes, linked, [name for _, name in journals], notices)
+        return Reading(
+            records=records,
+            tree=tree,
+            changes=replayed.changes,
+            chain=linked,
+            journals=[name for _, name in journals],
+            interrupted=bool(replayed.gone) or replayed.begun is not None,
+            notices=notices,
+        )
 
 
 def read_head(folder: str, unit: str) -> tuple[Manifest, Record | None] | None:
@@ -143,21 +142,6 @@ def check_version(body: JsonObject, key: str, path: str, unit: str) -> None:
         )
 
 
-def read_file(path: str) -> bytes:
-    """Read a file whole."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        raw = os.read(fd, _CHUNK)
-        if len(raw) < _CHUNK:
-            return raw
-        parts = [raw]
-        while part := os.read(fd, 1 << 20):
-            parts.append(part)
-        return b"".join(parts)
-    finally:
-        os.close(fd)
-
-
 def list_journals(folder: str) -> list[tuple[int, str]]:
     """List a unit's journals with their tokens, oldest first."""
     try:
@@ -172,80 +156,10 @@ def hash_sums(sums: Iterable[bytes]) -> str:
     return hashlib.blake2b(b"".join(sorted(sums)), digest_size=16).hexdigest()
 
 
-def checksum_of(sealed: bytes) -> bytes:
-    """Give the checksum that stands at the end of a sealed file."""
-    return sealed[_CHECKSUM]
-
-
-class _Walk:
-    """Goes through the folders of a unit and fills a `Tree`."""
-
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
-
-    def scope(self, folder: str, chain: str | None) -> None:
-        """Read what lies in the folder of a scope or a resource; `chain` is `None` below a name that was cut."""
-        try:
-            names = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
-        except FileNotFoundError:
-            return
-        for name in sorted(names):
-            path = f"{folder}/{name}"
-            if name == RESOURCES:
-                self._resources(path, chain)
-            elif name not in _NOT_SCOPES:
-                record = self._record(path, chain, name, scope=True)
-                self.scope(path, record.fqn if record else _join(chain, unquote(name)))
-
-    def _resources(self, folder: str, chain: str | None) -> None:
-        for name in os.listdir(folder):  # noqa: PTH208
-            path = f"{folder}/{name}"
-            record = self._record(path, chain, name, scope=False)
-            # A folder has two links and one more for each folder in it (1 where links are not counted):
-            # most resources have none in it, and asking is cheaper than listing.
-            if os.stat(path).st_nlink != 2:  # noqa: PTH116
-                self.scope(path, record.fqn if record else _join(chain, unquote(name)))
-            elif record is None:
-                self._tree.bare.append(path)
-
-    def _record(self, folder: str, chain: str | None, name: str, *, scope: bool) -> Record | None:
-        tree = self._tree
-        path = f"{folder}/{RECORD}"
-        try:
-            raw = read_file(path)
-            body = unseal(raw, where=path)
-            record = from_json(body, where=path)
-            fqn = record.fqn
-            if fqn != f"{chain}/{name}" or fqn in tree.records or (record.kind in SCOPE_KINDS) != scope:
-                self._check_place(record, path, chain, name, scope=scope)
-        except FileNotFoundError:
-            return None
-        except NotADirectoryError as error:
-            raise StateDamaged(f"{folder} is no folder", path=folder, hint="move the file elsewhere") from error
-        except StateDamaged as error:
-            tree.bad[path] = error
-            return None
-        tree.records[fqn] = record
-        tree.sums[fqn] = raw[_CHECKSUM]
-        tree.scopes[fqn] = scope
-        tree.paths[fqn] = path
-        return record
-
-    def _check_place(self, record: Record, path: str, chain: str | None, name: str, *, scope: bool) -> None:
-        expected = quote_scope(leaf(record.fqn)) if scope else quote(leaf(record.fqn))
-        misplaced = expected != name or (chain is not None and parent(record.fqn) != chain) or record.is_scope != scope
-        if misplaced or record.fqn in self._tree.records:
-            raise StateDamaged(
-                f"{path} holds the record of {record.fqn}, which does not belong there",
-                path=path,
-                hint="it was copied or moved by hand: move it back, or remove the copy",
-            )
-
-
-def _replay(linked: Chain, tree: Tree, manifest: Manifest, folder: str, unit: str) -> dict[str, bytes | None]:
-    """Collect what the journals changed, and check the record files against what is known of them."""
-    changes: dict[str, bytes | None] = {}
-    begun: tuple[Fold, dict[str, bytes | None]] | None = None
+def _replay(linked: Chain, folder: str) -> _Replayed:
+    """Collect what the journals say."""
+    replayed = _Replayed()
+    changes = replayed.changes
     for frame in linked.frames:
         for commit in commits_of(frame, where=folder):
             for fqn in commit.delete:
@@ -253,23 +167,30 @@ def _replay(linked: Chain, tree: Tree, manifest: Manifest, folder: str, unit: st
             for raw in commit.set:
                 encoded = bytes(raw)
                 changes[peek(encoded).fqn] = encoded
+            for fqn, checksum in commit.gone.items():
+                replayed.gone.setdefault(fqn, checksum.encode())
             if commit.fold is not None:
-                begun = commit.fold, changes.copy()
-    if begun is None:
-        _check_folded(manifest, tree, folder, unit)
+                replayed.begun = commit.fold, changes.copy()
+    return replayed
+
+
+def _check(replayed: _Replayed, tree: Tree, manifest: Manifest | None, folder: str, unit: str) -> None:
+    """Check the record files against what is known of them; one that may be missing counts as it was."""
+    sums = {**replayed.gone, **tree.sums}
+    if replayed.begun is None:
+        _check_folded(manifest, sums, tree, folder, unit)
     else:
-        _check_half_folded(*begun, tree, folder, unit)
-    return changes
+        _check_half_folded(*replayed.begun, sums, tree, folder, unit)
 
 
-def _check_folded(manifest: Manifest, tree: Tree, folder: str, unit: str) -> None:
+def _check_folded(manifest: Manifest | None, sums: Mapping[str, bytes], tree: Tree, folder: str, unit: str) -> None:
     for error in tree.bad.values():
         raise error
-    count = len(tree.sums)
-    if count == manifest.count and (count == 0 or hash_sums(tree.sums.values()) == manifest.hash):
+    count, wanted = len(sums), manifest or Manifest()
+    if count == wanted.count and (count == 0 or hash_sums(sums.values()) == wanted.hash):
         return
     path = f"{folder}/{RECORD}"
-    if tree.manifest is None:
+    if manifest is None:
         raise StateDamaged(
             f"{path} is missing, but {count} records of {unit} are there",
             path=path,
@@ -278,8 +199,8 @@ def _check_folded(manifest: Manifest, tree: Tree, folder: str, unit: str) -> Non
     if tree.bare:
         path = f"{tree.bare[0]}/{RECORD}"
         raise StateDamaged(f"{path} is missing", path=path, hint="restore it, or the whole unit, from a backup")
-    what = f"{manifest.count} records were written and {count} are there"
-    if count == manifest.count:
+    what = f"{wanted.count} records were written and {count} are there"
+    if count == wanted.count:
         what = "another version of at least one record was put in place of what was written"
     raise StateDamaged(
         f"the records in {folder} are not those that alchemy wrote: {what}{_unknown(tree)}",
@@ -295,13 +216,14 @@ def _unknown(tree: Tree) -> str:
     return f"; others depend on {', '.join(lost[:5])}" if lost else ""
 
 
-def _check_half_folded(fold: Fold, changes: dict[str, bytes | None], tree: Tree, folder: str, unit: str) -> None:
+def _check_half_folded(
+    fold: Fold, changes: Mapping[str, bytes | None], sums: dict[str, bytes], tree: Tree, folder: str, unit: str
+) -> None:
     """A fold was begun and not finished: the files may hold any part of it, but nothing else.
 
     A file that was cut short, or lies where its record no longer belongs, does not matter when without it all
     is there that the fold was to leave; the next fold removes it.
     """
-    sums = dict(tree.sums)
     for fqn, raw in changes.items():
         if fqn == unit or raw is None:
             sums.pop(fqn, None)
@@ -334,10 +256,6 @@ class _Peek(msgspec.Struct):
 
 
 peek = msgspec.json.Decoder(_Peek).decode
-
-
-def _join(chain: str | None, name: str | None) -> str | None:
-    return None if chain is None or name is None else f"{chain}/{name}"
 
 
 @contextlib.contextmanager

@@ -601,6 +601,29 @@ class StateStoreContract:
         await one.fold(lease)
         assert await two.count(UNIT) == 5
 
+    async def test_many_go_one_by_one(self, open_store: Open) -> None:
+        """While hundreds of folded records are dropped a reader finds just those that are left, also after a crash."""
+        one, two, three = await open_store(), await open_store(), await open_store()
+        names = [f"{UNIT}/r{n:03}" for n in range(500)]
+        lease = await self._fill(one, a_scope(UNIT, STAGE_KIND), *(a_resource(name) for name in names), keep=True)
+        await one.fold(lease)
+        for n in range(0, 450, 50):
+            for name in names[n : n + 49]:
+                one.delete(lease, name)
+            await one.delete(lease, names[n + 49])
+            assert set(await two.all(UNIT)) == {UNIT, *names[n + 50 :]}
+        await one.set(lease, a_resource(names[0], rev=2))
+        left = {UNIT, names[0], *names[450:]}
+        assert set(await two.all(UNIT)) == left
+        await two.break_(UNIT)
+        second = await two.acquire(UNIT, owner=an_owner(), timeout=0)
+        assert set((await two.load(UNIT, lease=second)).records) == left
+        await two.fold(second)
+        assert set(await three.all(UNIT)) == left
+        again = await three.get(names[0])
+        assert again is not None
+        assert again.rev == 2
+
     async def test_a_fold_tells_of_a_failed_write(self, open_store: Open) -> None:
         """A write that nobody awaited and that failed is an error at the fold at the latest."""
         one, two = await open_store(), await open_store()

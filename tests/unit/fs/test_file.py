@@ -382,6 +382,43 @@ async def test_concurrent_folders(run: OneRun, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+async def test_concurrent_deletes(run: OneRun, tmp_path: Path) -> None:
+    """Files deleted at the same time take their folders along, also when the last one did not make them."""
+    made = [await created(run, tmp_path / "x" / "y" / str(n), id=f"f{n}") for n in range(50)]
+    later = run.next()
+    made.append(await created(later, tmp_path / "x" / "y" / "late", id="late"))
+    assert not later.data("late")
+    await asyncio.gather(*(provider.delete(later.context(file), file) for file in made))
+    assert os.listdir(tmp_path) == []
+    assert later.logs == []
+
+
+async def test_one_of_many_cannot_be_deleted(run: OneRun, nobodys: Path) -> None:
+    """A file that cannot be deleted is named, and holds up none of the others deleted with it."""
+    made = [await created(run, nobodys / f"d{n % 2}" / str(n), id=f"f{n}") for n in range(20)]
+    (nobodys / "d1").chmod(0o500)
+    ends = await asyncio.gather(*(provider.delete(run.context(file), file) for file in made), return_exceptions=True)
+    (nobodys / "d1").chmod(0o700)
+    assert [end is None for end in ends] == [True, False] * 10
+    assert all(isinstance(end, ProviderError) for end in ends[1::2])
+    assert os.listdir(nobodys) == ["d1"]
+
+
+async def test_a_cancelled_delete(run: OneRun, tmp_path: Path) -> None:
+    """A delete that is cancelled ends at once, and keeps no other from being told."""
+    one, two = [await created(run, tmp_path / "x" / name, id=name) for name in "ab"]
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(provider.delete(run.context(one), one))
+        other = group.create_task(provider.delete(run.context(two), two))
+        await asyncio.sleep(0)
+        task.cancel()
+    assert task.cancelled()
+    assert other.result() is None
+    assert not (tmp_path / "x" / "b").exists()
+    await provider.delete(run.context(one), one)
+    assert os.listdir(tmp_path) == []
+
+
 async def test_folder_removed_while_creating(run: OneRun, tmp_path: Path) -> None:
     """A create is not tripped by deletes that remove the emptied folder again and again."""
     for n in range(50):

@@ -376,3 +376,38 @@ async def test_a_commit_is_one_group_however_many_wait(tmp_path: Path) -> None:
     assert lines < 400
     assert await store.count(UNIT) == 2000
     await store.deinit()
+
+
+async def test_what_nobody_waits_for_goes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that nobody awaits is in the commit of the next one that somebody does; all of a turn share one."""
+    monkeypatch.setattr("alchemy.stores._commits.PATIENCE", 60.0)
+    store = FileStore(tmp_path)
+    await store.init()
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    await store.set(lease, a_resource(f"{UNIT}/first"))
+    journal = tmp_path / "notes/prod/journal-1.ndjson"
+    before = journal.read_bytes().count(b"\n")
+    store.set(lease, a_resource(f"{UNIT}/a"))
+    async with asyncio.TaskGroup() as group:
+        for name in "bcd":
+            group.create_task(_written(store, lease, f"{UNIT}/{name}"))
+    assert journal.read_bytes().count(b"\n") == before + 2  # a frame has two lines
+    assert await store.count(UNIT) == 5
+    await store.deinit()
+
+
+async def test_what_nobody_waits_for_is_written_soon(tmp_path: Path) -> None:
+    """A write that nobody ever awaits is written all the same, while the program does something else."""
+    store, other = FileStore(tmp_path), FileStore(tmp_path)
+    await store.init()
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    store.set(lease, a_resource(f"{UNIT}/a"))
+    async with asyncio.timeout(30):
+        while not await other.count(UNIT):
+            await asyncio.sleep(0.005)
+    await store.deinit()
+    await other.deinit()
+
+
+async def _written(store: FileStore, lease: Lease, fqn: str) -> None:
+    await store.set(lease, a_resource(fqn))

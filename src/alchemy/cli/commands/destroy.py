@@ -54,10 +54,10 @@ def _destroy(target: str | None, options: Mapping[str, Any], *, yes: bool, as_js
     async def look(store: StateStore) -> tuple[str, list[str]]:
         unit = await find_unit(store, place, chain)
         await check_unit(store, unit)
-        return unit, _contents(await store.all(unit))
+        return unit, [] if yes else _contents(await store.all(unit))
 
     unit, names = reading(place, look)
-    if names and not yes and not _is_wanted(unit, names):
+    if names and not _is_wanted(unit, names):
         return 1
     add_to_path(place.root)  # providers may be modules beside the program
     if place.settings.local:
