@@ -292,6 +292,8 @@ class Opening:
 
     async def _close_sessions(self) -> None:
         """Fold what was written and give the leases back."""
+        with contextlib.suppress(StateError):  # it is told by the fold
+            await self.run.close_ledgers()
         sessions = {id(session): session for session in self.run.sessions.values()}
         await _all_of([session.close for session in sessions.values()])
 

@@ -8,7 +8,8 @@ One record a resource and one a scope, under the same form. A resource's record,
   "seq": 3, "seen": 4, "deps": [], "provider": "alchemy.fs._file:FileProvider", "target": "machine",
   "data": {}, "props": {"path": "README.txt", "content": "hello"}, "output": {"size": 5},
   "physical_name": null, "generation": 1, "generations": [], "retain": false, "protect": false,
-  "rev": 2, "fence": 7, "created_at": "2026-11-21T09:00:00.000Z", "updated_at": "2026-11-21T09:00:00.000Z",
+  "verify": false, "rev": 2, "fence": 7,
+  "created_at": "2026-11-21T09:00:00.000Z", "updated_at": "2026-11-21T09:00:00.000Z",
   "checksum": "5f0c5a8f7e1b2d3c"
 }
 ```
@@ -55,6 +56,7 @@ class Generation(msgspec.Struct, kw_only=True):
 
     Attributes:
         status: `created`/`updated`, or `creating` when it may never have come to be.
+        verify: as in `Record`.
     """
 
     generation: int
@@ -71,6 +73,7 @@ class Generation(msgspec.Struct, kw_only=True):
     seq: int = 0
     seen: int | None = None
     deps: list[str] = []
+    verify: bool = False
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -90,6 +93,8 @@ class Record(msgspec.Struct, kw_only=True):
         absent: at the time of the intent nothing was found under the name the user chose.
         generation: 1, and one more for each replacement; `generations` are those still to be deleted.
         retain: delete the record and leave the object. `protect`: refuse to delete or replace.
+        verify: it was restored, or brought back after it had been forgotten: its object is read from the provider
+            before the record is skipped, updated or deleted.
         rev: counts the writes of this record. `fence`: the token it was last written under.
         extra: keys this version does not know, kept as they were.
     """
@@ -114,6 +119,7 @@ class Record(msgspec.Struct, kw_only=True):
     generations: list[Generation] = []
     retain: bool = False
     protect: bool = False
+    verify: bool = False
     rev: int = 0
     fence: int = 0
     created_at: str = ""
@@ -128,7 +134,7 @@ class Record(msgspec.Struct, kw_only=True):
     @property
     def is_stable(self) -> bool:
         """Whether its object is known to be as `props` and `output` say."""
-        return self.status in STABLE
+        return self.status in STABLE and not self.verify
 
 
 class Application(msgspec.Struct, kw_only=True, frozen=True):

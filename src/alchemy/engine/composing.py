@@ -18,6 +18,9 @@ async def compose(runner: Runner, work: Work, outcome: Outcome) -> Outcome:
     """Declare what a composite is made of, in a scope of its own, and keep the outputs it gives."""
     declared, session = work.declared, work.session
     record = session.get(declared.fqn)
+    if record is None and work.record is not None and work.record.kind == declared.kind:
+        record = work.record  # a reset has forgotten it
+        session.put(record)
     if record is None or (not work.provider_name and record.kind != declared.kind):
         record, outcome = _record(work, record), "created"
         session.put(record)
@@ -63,7 +66,7 @@ async def _keep_outputs(work: Work, record: Record, given: Mapping[str, Any], ou
     if changed or not work.described(record):
         if outcome == "unchanged" and changed:
             outcome = "updated"
-        record.output, record.props, record.attempted = output, work.props, None
+        record.output, record.props, record.attempted, record.verify = output, work.props, None, False
         record.status = Status.CREATED if outcome == "created" else Status.UPDATED
         work.describe(record)
         await work.session.put(record)

@@ -224,7 +224,7 @@ class Creator:
         record.output = self.work.codec.outputs(made)
         record.props = self.work.props
         record.attempted = None
-        record.absent = False
+        record.absent = record.verify = False
         record.status = status
         record.physical_name = self._chosen or record.physical_name
         if declared.seen is None and declared.latch.awaited:

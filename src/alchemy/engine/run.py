@@ -14,6 +14,7 @@ from alchemy import state
 from alchemy.config import Settings
 from alchemy.crypto import Cipher
 from alchemy.engine.keys import CheckedCipher
+from alchemy.engine.ledger import strike
 from alchemy.engine.lineage import Lineage
 from alchemy.engine.loading import load_provider
 from alchemy.engine.session import Session
@@ -335,6 +336,18 @@ class Run:
         while chain and chain not in self.sessions:
             chain = parent(chain)
         return self.sessions.get(chain) or self.session
+
+    def recall(self, fqn: str, session: Session) -> Record | None:
+        """Give the record of something that a reset has forgotten, by the ledger of its store's unit, or the run's."""
+        return session.recall(fqn) or (self.session.recall(fqn) if session is not self.session else None)
+
+    async def close_ledgers(self) -> None:
+        """Strike what has a record again out of the ledgers: in one write each, for there may be thousands."""
+        there = self.all_records()
+        for session in {id(session): session for session in self.sessions.values()}.values():
+            own = session.get(session.unit)
+            if session.lease is not None and own is not None and strike(own, there):
+                await session.put(own)
 
     def all_records(self) -> Mapping[str, tuple[Record, Session]]:
         """Give every record of the run, with the session that holds it."""

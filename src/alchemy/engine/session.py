@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 
 from alchemy import state
+from alchemy.engine.ledger import recall
 from alchemy.ports import Lease, StateStore
 from alchemy.state import Record
 
@@ -34,6 +35,10 @@ class Session:
         """Give a record, or `None`."""
         own = self.unwritten
         return own if own is not None and own.fqn == fqn else self.records.get(fqn)
+
+    def recall(self, fqn: str) -> Record | None:
+        """Give the record of something that a reset has forgotten, to be verified; it is written by who uses it."""
+        return recall(self.get(self.unit), fqn)
 
     def holder_of(self, kind: str, name: str) -> str | None:
         """Give the FQN of the record whose object, of whatever generation, has a physical name."""

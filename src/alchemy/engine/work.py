@@ -65,7 +65,7 @@ class Work:
 def begin(run: Run, declared: Declared) -> Work:
     """Look a resource up and encode its inputs; everything passed in must be done."""
     session = run.session_for(declared.scope.chain)
-    record = session.get(declared.fqn)
+    record = session.get(declared.fqn) or run.recall(declared.fqn, session)
     settings, chain = declared.scope.settings, declared.scope.chain
     codec = Codec(lambda: run.cipher(settings, chain), declared.fqn, record.props if record else None)
     return Work(
@@ -154,6 +154,7 @@ def generation_of(record: Record) -> Generation:
         seq=record.seq,
         seen=record.seen,
         deps=record.deps,
+        verify=record.verify,
     )
 
 
