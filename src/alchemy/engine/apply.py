@@ -6,9 +6,10 @@ import contextlib
 
 import msgspec
 
+from alchemy.engine.claims import claimed_by
 from alchemy.engine.creating import Creator
-from alchemy.engine.values import given_values
-from alchemy.engine.work import changed_inputs, equal, generation_of, record_to_outputs
+from alchemy.engine.values import FINGERPRINT, given_values
+from alchemy.engine.work import changed_inputs, equal, generation_of, record_to_outputs, unknown
 from alchemy.errors import AlreadyExists, Gone, ResourceFailed
 from alchemy.events import Outcome
 from alchemy.provider import Change, overrides
@@ -41,7 +42,7 @@ class Applier(Creator):
             case Status.UPDATING:
                 return await self._resume_update(record)
             case _:
-                return await self._change(record)
+                return await (self._verify(record) if record.verify else self._change(record))
 
     # Update and replace
 
@@ -91,7 +92,7 @@ class Applier(Creator):
         try:
             made = await self._call("update", lambda: self.provider.update(context, self.want, before))
         except Gone:
-            return await self._create(record)
+            return await self._recreate(record)
         await self._finish(record, made, Status.UPDATED)
         return "updated"
 
@@ -158,6 +159,8 @@ class Applier(Creator):
         await self._delete_object(record, self._have(record))
 
     async def _delete_object(self, record: Record, have: Resource) -> None:
+        if record.verify and claimed_by(self.work.session, record, record, type(have)) is not None:
+            return
         context = self._context(record, have)
         context.name = record.physical_name or context.name
         context.target = await self.run.target(self.provider, context, record.target)
@@ -186,12 +189,7 @@ class Applier(Creator):
         outcome: Outcome = "replaced" if last is not None else "created"
         self._announce("replace" if last is not None else "create")
         if self.provider.recover == "none" and not (record.output and overrides(self.provider, "read")):
-            raise ResourceFailed(
-                f"{self.fqn} was being created when a run ended, and its object cannot be looked for",
-                fqn=self.fqn,
-                action="create",
-                hint=f"say what became of it: alchemy state resolve {self.fqn} --id ID, or --gone",
-            )
+            raise unknown(self.fqn, "was being created when a run ended", "create")
         attempted = record.attempted or {}
         differs = self._kind_of_change(record, attempted) == "replace"
         if differs and not self._fixed_name(record):
@@ -200,6 +198,7 @@ class Applier(Creator):
             return await self._create(record, outcome=outcome)
         found = await self._find_begun(record)
         if found is None:
+            record.output = {}  # a checkpoint's: what it named is gone
             return await self._create(record, outcome=outcome)
         record.props = attempted
         record.output = self.work.codec.some(self.work.resource._spec.outputs, given_values(found))
@@ -251,24 +250,71 @@ class Applier(Creator):
 
     async def _is_there(self, record: Record) -> bool:
         """Look whether a record's object still exists, as far as the provider can."""
-        if not overrides(self.provider, "read") and self.provider.recover in ("again", "none"):
-            return True
-        have = self._have(record)
-        context = self._context(record, have)
-        context.name = record.physical_name or context.name
-        context.target = await self.run.target(self.provider, context, record.target)
-        return await self._call("read", lambda: self.provider.read(context, have)) is not None
+        return not self._can_read or await self._read_back(record, self._have(record)) is not None
 
     async def _resume_update(self, record: Record) -> Outcome:
         """An update was begun: read what there is, then apply all of it again."""
         if self._kind_of_change(record) == "replace":
             return await self._replace(record, "an input that cannot be changed in place is another")
-        if not overrides(self.provider, "read") and self.provider.recover in ("again", "none"):
+        if not self._can_read:
             return await self._update(record)
+        found = await self._read_back(record, self._have(record))
+        if found is None:
+            return await self._recreate(record)
+        return await self._update(record, found)
+
+    async def _recreate(self, record: Record) -> Outcome:
+        """Create again what is gone: nothing that was said of the old object holds for the new one."""
+        record.output, record.data = {}, {}
+        return await self._create(record)
+
+    # Records that are not known to be so
+
+    async def _verify(self, record: Record) -> Outcome:
+        """A record was restored, or had been forgotten: read what there is, and go on from that.
+
+        What is gone, or in the hands of another record, is created anew.
+        """
+        owner = claimed_by(self.work.session, record, record, type(self.work.resource))
+        if owner is not None:
+            self.run.warn(f"{self.fqn} was restored, and its object is that of {owner} now: another one is created")
+            self._next_generation(record)
+            return await self._create(record)
+        if not self._can_read:
+            return await self._repeat(record)
         have = self._have(record)
+        found = await self._read_back(record, have)
+        if found is None:
+            return await self._recreate(record)
+        self._take_observed(record, have, found)
+        return await self._change(record)
+
+    def _take_observed(self, record: Record, have: Resource, found: Resource) -> None:
+        """Put what was read in the place of what the record said."""
+        spec, before, now = self.work.resource._spec, given_values(have), given_values(found)
+        observed = {name: value for name, value in now.items() if value is not before.get(name, ...)}
+        # what files held when it was applied cannot be read back: without a fingerprint they are applied again
+        props = {name: value for name, value in record.props.items() if name != FINGERPRINT}
+        record.props = {**props, **self.work.codec.some(spec.inputs, observed)}
+        record.output = {**record.output, **self.work.codec.some(spec.outputs, observed)}
+        record.verify = False
+
+    async def _repeat(self, record: Record) -> Outcome:
+        """Nobody can say whether it is there: make it so again, if that does no harm; else a person must say."""
+        if self.provider.recover == "none":
+            raise unknown(self.fqn, "was restored", self.action or "update")
+        if self._kind_of_change(record) == "replace":
+            return await self._replace(record, "an input that cannot be changed in place is another")
+        return await self._create(record, outcome="updated")
+
+    @property
+    def _can_read(self) -> bool:
+        return overrides(self.provider, "read") or self.provider.recover not in ("again", "none")
+
+    async def _read_back(self, record: Record, have: Resource) -> Resource | None:
+        """Read a record's object by what the record says of it; `None`: it is gone."""
         context = self._context(record, have)
         context.name = record.physical_name or context.name
-        found = await self._call("read", lambda: self.provider.read(context, have))
-        if found is None:
-            return await self._create(record)
-        return await self._update(record, found)
+        context.target = await self.run.target(self.provider, context, record.target)
+        found: Resource | None = await self._call("read", lambda: self.provider.read(context, have))
+        return found

@@ -104,7 +104,7 @@ class Creator:
         record.kind = self.declared.kind
         record.provider = self.work.provider_name
         record.attempted = self.work.props
-        record.absent = False
+        record.absent = record.verify = False
         record.physical_name = self._chosen or self._made_name(record)
         self.work.describe(record)
 
@@ -117,15 +117,19 @@ class Creator:
             record.generation += 1
 
     async def _create_intended(self, record: Record, context: Context[Any], outcome: Outcome) -> Outcome:
-        async def look(_error: ProviderError) -> Resource | None:
+        async def look(error: ProviderError) -> Resource | None:
             """After a lost answer: it may be there, and may be half-made."""
-            found = await self._look(lambda: self.provider.find(context, self.want))
+            if can_look:
+                found = await self._look(lambda: self.provider.find(context, self.want))
+            else:
+                raise error  # a second one might be made, and nobody would know of the first
             return None if found is None else await self._bring_into_line(context, found)
 
         can_look = self.provider.recover in ("name", "token", "list")
+        repeats = self.provider.recover == "again"
         try:
             made = await self._call(
-                "create", lambda: self.provider.create(context, self.want), look if can_look else None
+                "create", lambda: self.provider.create(context, self.want), None if repeats else look
             )
         except AlreadyExists as error:
             if can_look and (error.ambiguous or not self._chooses):

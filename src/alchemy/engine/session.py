@@ -29,6 +29,8 @@ class Session:
         self.written = False
         self.unwritten: Record | None = None
         """The unit's own record, when it is new: it is written with whatever is written first."""
+        self.unnamed: dict[str, dict[bytes, str]] = {}
+        """FQNs by kind and by what tells apart objects without names, where that was asked for; see `claims`."""
         self._names: dict[tuple[str, str], str] | None = None
 
     def get(self, fqn: str) -> Record | None:
@@ -53,7 +55,8 @@ class Session:
     def _note_names(self, record: Record) -> None:
         if self._names is not None:
             for name in _names_of(record):
-                self._names[name] = record.fqn
+                if not record.verify or name not in self._names:  # a restored record has no claim before others
+                    self._names[name] = record.fqn
 
     def put(self, record: Record, *, drop: Sequence[str] = ()) -> Awaitable[None]:
         """Write a record, and drop others in the same commit; durable when awaited.

@@ -10,16 +10,18 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from alchemy.engine.claims import claimed_by
 from alchemy.engine.run import Run, Stopped, in_words
 from alchemy.engine.session import Session
 from alchemy.engine.values import Codec
+from alchemy.engine.work import unknown
 from alchemy.errors import AlchemyError, Gone, ResourceFailed
-from alchemy.events import Planned
+from alchemy.events import Outcome, Planned
 from alchemy.finalizing import Finalize
 from alchemy.names import leaf, parent
 from alchemy.nursery import Nursery
 from alchemy.order import Node, Teardown
-from alchemy.provider import Context, Provider, resource_class
+from alchemy.provider import Context, Provider, overrides, resource_class
 from alchemy.resource import Resource
 from alchemy.serde import contains_secret
 from alchemy.state import Generation, Record, Status
@@ -228,24 +230,28 @@ class Destroyer:
         if record.status is not Status.DELETING and record.status is not Status.CREATING:
             record.status = Status.DELETING
             await session.put(record)
-        await self._delete_object(record, record)
+        outcome = await self._delete_object(item)
         self._drop(record, session)
-        self.run.finished(record.fqn, record.kind, "deleted", "delete", began)
+        self.run.finished(record.fqn, record.kind, outcome, "delete", began)
 
     async def _delete_old(self, item: Doomed, old: Generation) -> None:
         began = self.run.began(item.record.fqn, old.kind, "delete", old=True)
         if old.provider:
-            await self._delete_object(item.record, old)
+            await self._delete_object(item)
         record = item.record
         record.generations = [kept for kept in record.generations if kept.generation != old.generation]
         await item.session.put(record)
         self.run.finished(record.fqn, old.kind, "deleted", "delete", began, old=True)
 
-    async def _delete_object(self, record: Record, of: Record | Generation) -> None:
+    async def _delete_object(self, item: Doomed) -> Outcome:
+        """Delete it in the provider; `forgotten`: it was somebody else's, and stays."""
+        record, of = item.record, item.old or item.record
         provider = self.run.provider(of.provider, fqn=record.fqn)
         chain = parent(record.fqn)
         codec = Codec(lambda: self.run.cipher(self.run.settings_for(chain), chain), record.fqn)
         cls = resource_class(type(provider))
+        if of.verify and claimed_by(item.session, record, of, cls) is not None:
+            return "forgotten"
         props = of.attempted if of.status is Status.CREATING and of.attempted is not None else of.props
         have = codec.resource(cls, id=record.id, props=props, output=of.output)
         context = self.run.context(have, of, fqn=record.fqn, name=of.physical_name or "")
@@ -253,11 +259,14 @@ class Destroyer:
         async with self.run.slot(provider):
             if of.status is Status.CREATING:
                 found = await self._find_begun(provider, context, record, of, have)
-                if found is None:
-                    return
-                have = found
-            with contextlib.suppress(Gone):
-                await self._call(record, lambda: provider.delete(context, have))
+            elif of.verify:
+                found = await self._read_restored(provider, context, record, have)
+            else:
+                found = have
+            if found is not None:
+                with contextlib.suppress(Gone):
+                    await self._call(record, lambda: provider.delete(context, found))
+        return "deleted"
 
     async def _call(self, record: Record, handler: Callable[[], Awaitable[T]]) -> T:
         return await self.run.call(
@@ -283,18 +292,23 @@ class Destroyer:
         if provider.recover == "none":
             if of.output:
                 return have
-            raise ResourceFailed(
-                f"{record.fqn} was being created when a run ended, and its object cannot be looked for",
-                fqn=record.fqn,
-                action="delete",
-                hint=f"say what became of it: alchemy state resolve {record.fqn} --id ID, or --gone",
-            )
+            raise unknown(record.fqn, "was being created when a run ended", "delete")
         found = await self._call(record, lambda: provider.find(context, have))
         if found is None and provider.settle:
             await asyncio.sleep(provider.settle)
             found = await self._call(record, lambda: provider.find(context, have))
         is_ours = provider.naming is not None and not _chose(provider, have)
         return found if found is not None and (is_ours or of.absent) else None
+
+    async def _read_restored(
+        self, provider: Provider[Resource], context: Context[Resource], record: Record, have: Resource
+    ) -> Resource | None:
+        """Read what a restored record says there is; give what is to be deleted, if it is there."""
+        if overrides(provider, "read") or provider.recover not in ("again", "none"):
+            return await self._call(record, lambda: provider.read(context, have))
+        if provider.recover == "none":
+            raise unknown(record.fqn, "was restored", "delete")
+        return have
 
     async def _check_targets(self, doomed: list[Doomed]) -> None:
         """Before any call: nothing may live elsewhere than where calls would go."""

@@ -158,6 +158,16 @@ def generation_of(record: Record) -> Generation:
     )
 
 
+def unknown(fqn: str, why: str, action: Action) -> ResourceFailed:
+    """Make the failure of a resource of which only a person can say whether its object exists."""
+    return ResourceFailed(
+        f"{fqn} {why}, and its object cannot be looked for",
+        fqn=fqn,
+        action=action,
+        hint=f"say what became of it: alchemy state resolve {fqn} --id ID, or --gone",
+    )
+
+
 def report(run: Run, declared: Declared, error: BaseException, action: Action | None, began: float) -> ResourceFailed:
     """Turn what was raised into the failure of a resource, and report it."""
     if isinstance(error, ResourceFailed):
