@@ -243,7 +243,8 @@ class Opening:
     async def _drop_unit(self) -> None:
         """Forget the unit's own record, when nothing is left in it."""
         session = self.run.session
-        if session.records.keys() <= {self.run.unit} and session.get(self.run.unit) is not None:
+        session.unwritten = None
+        if session.records.keys() == {self.run.unit}:
             await session.drop(self.run.unit)
 
     async def destroy(self) -> None:

@@ -64,6 +64,22 @@ class Snapshot(msgspec.Struct, kw_only=True):
     notices: list[str] = []
 
 
+class Problem(msgspec.Struct, kw_only=True, frozen=True):
+    """Something wrong with what a store keeps.
+
+    Attributes:
+        where: the file, or the store's key.
+        what: is wrong with it; a sentence without an end.
+        remedy: what to do: a command where there is one.
+        fqn: of the record that it is about.
+    """
+
+    where: str
+    what: str
+    remedy: str
+    fqn: str | None = None
+
+
 class StateStore(Protocol):
     """Where records live.
 
@@ -185,8 +201,35 @@ class StateStore(Protocol):
     async def fold(self, lease: Lease) -> None:
         """Turn the log of commits into a snapshot at the end of a run. A crash in it loses nothing.
 
-        A unit without any record but its own is removed with its folder, except for logs and backups.
+        A unit without any record, its own included, is removed, except for logs and backups.
         """
+        ...
+
+    def save_backup(self, lease: Lease, name: str, content: bytes) -> Awaitable[None]:
+        """Keep a copy of the unit, as `alchemy.history` makes it. Like `set` it is a plain call, and takes part in its
+        order: the backup is durable before any later `set` or `delete` of that lease is.
+
+        Args:
+            name: from `history.backup_name`; one that is taken is refused, and what stands is not touched.
+
+        Raises (when awaited): as `set` does.
+        """
+        ...
+
+    async def backups(self, unit: str) -> Sequence[str]:
+        """List the names of a unit's backups, oldest first."""
+        ...
+
+    async def read_backup(self, unit: str, name: str) -> bytes:
+        """Read a backup whole; `history.decode_backup` notices when it was changed.
+
+        Raises:
+            StateError: there is none of that name; lists those there are.
+        """
+        ...
+
+    async def drop_backups(self, unit: str, *names: str) -> None:
+        """Remove backups; one that does not exist is no error."""
         ...
 
     async def append_log(self, unit: str, name: str, lines: bytes) -> None:
@@ -198,7 +241,18 @@ class StateStore(Protocol):
         ...
 
     async def read_log(self, unit: str, name: str) -> bytes:
-        """Read a log whole. Raises `StateError` when there is none of that name."""
+        """Read a log whole. Raises `StateError` when there is none of that name; lists those there are."""
+        ...
+
+    async def drop_logs(self, unit: str, *names: str) -> None:
+        """Remove logs; one that does not exist is no error."""
+        ...
+
+    async def problems(self, chain: str) -> Sequence[Problem]:
+        """Find everything wrong with what is stored at a chain and below it, below `""` all there is.
+
+        Nothing is changed, and damage is told and not raised; what is sound gives nothing.
+        """
         ...
 
 

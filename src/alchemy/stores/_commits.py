@@ -35,7 +35,15 @@ class Cleared:
     chain: str
 
 
-Change = Written | Dropped | Cleared
+@dataclass(slots=True, frozen=True)
+class Saved:
+    """A backup to be kept."""
+
+    name: str
+    content: bytes
+
+
+Change = Written | Dropped | Cleared | Saved
 
 
 class Group:

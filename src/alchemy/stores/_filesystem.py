@@ -15,14 +15,15 @@ from typing import ParamSpec, TypeVar
 
 from alchemy.errors import AlchemyError, LeaseLost, StateError
 from alchemy.names import is_within, unit_of
-from alchemy.ports import Lease, Owner, Snapshot
+from alchemy.ports import Lease, Owner, Problem, Snapshot
 from alchemy.state import Application, Record, encode
-from alchemy.stores._commits import Ack, Change, Cleared, Committer, Dropped, Group, Written
+from alchemy.stores._commits import Ack, Change, Cleared, Committer, Dropped, Group, Saved, Written
 from alchemy.stores._disk import Disk
 from alchemy.stores._folder import Folder
 from alchemy.stores._held import HeldUnit
-from alchemy.stores._layout import check_unit, check_within
+from alchemy.stores._layout import check_backup_name, check_log_name, check_unit, check_within
 from alchemy.stores._leases import Held, Sighting, UnitLock, locked_error
+from alchemy.stores._problems import find_problems
 from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
 
 _P = ParamSpec("_P")
@@ -204,17 +205,43 @@ class FileStore:
         await held.committer.flush()
         await self._run(held.unit.fold)
 
+    def save_backup(self, lease: Lease, name: str, content: bytes) -> Awaitable[None]:
+        """Keep a copy of a unit; in the order of the writes."""
+        return self._add(lease, Saved(check_backup_name(name), content))
+
+    async def backups(self, unit: str) -> Sequence[str]:
+        """List the names of a unit's backups, oldest first."""
+        return await self._run(self._folder.backups(unit).names)
+
+    async def read_backup(self, unit: str, name: str) -> bytes:
+        """Read a backup whole."""
+        return await self._run(self._folder.backups(unit).read, check_backup_name(name))
+
+    async def drop_backups(self, unit: str, *names: str) -> None:
+        """Remove backups."""
+        checked = [check_backup_name(name) for name in names]
+        await self._run(self._folder.drop, unit, self._folder.backups(unit), checked)
+
     async def append_log(self, unit: str, name: str, lines: bytes) -> None:
         """Add lines to a run's log."""
-        await self._run(self._folder.append_log, unit, name, lines)
+        await self._run(self._folder.logs(unit).append, check_log_name(name), lines)
 
     async def logs(self, unit: str) -> Sequence[str]:
         """List the names of a unit's logs, oldest first."""
-        return await self._run(self._folder.logs, unit)
+        return await self._run(self._folder.logs(unit).names)
 
     async def read_log(self, unit: str, name: str) -> bytes:
         """Read a log whole."""
-        return await self._run(self._folder.read_log, unit, name)
+        return await self._run(self._folder.logs(unit).read, check_log_name(name))
+
+    async def drop_logs(self, unit: str, *names: str) -> None:
+        """Remove logs."""
+        checked = [check_log_name(name) for name in names]
+        await self._run(self._folder.drop, unit, self._folder.logs(unit), checked)
+
+    async def problems(self, chain: str) -> Sequence[Problem]:
+        """Find everything wrong with the folder at a chain and below it."""
+        return await self._run(find_problems, self._folder, chain)
 
     def _add(self, lease: Lease, change: Change) -> Ack:
         self._check_loop()

@@ -12,11 +12,23 @@ from alchemy.errors import StateDamaged, StateError, StateTooNew
 from alchemy.names import RESERVED_STAGE, unit_of
 from alchemy.ports import Lease, Owner
 from alchemy.state import VERSION, Application, seal, unseal
+from alchemy.stores._archive import Archive
 from alchemy.stores._disk import Disk
 from alchemy.stores._folding import make_folders
 from alchemy.stores._journal import commits_of, scan
-from alchemy.stores._layout import LOCKS, LOGS, NOT_APPS, RECORD, check_log_name, quote_scope, unit_path, unquote
-from alchemy.stores._leases import Held, Sighting, UnitLock, break_lock, guard, is_alive, read_lock, reading, take
+from alchemy.stores._layout import BACKUPS, LOCKS, LOGS, NOT_APPS, RECORD, quote_scope, unit_path, unquote
+from alchemy.stores._leases import (
+    Held,
+    Sighting,
+    UnitLock,
+    break_lock,
+    guard,
+    guard_path,
+    is_alive,
+    read_lock,
+    reading,
+    take,
+)
 from alchemy.stores._reading import Reading, check_version, list_journals, peek, read_unit
 from alchemy.stores._tree import read_file
 
@@ -161,33 +173,22 @@ class Folder:
                     found.append(unit)
         return sorted(found)
 
-    def append_log(self, unit: str, name: str, lines: bytes) -> None:
-        """Add to a log."""
-        path = self._log_path(unit, name)
-        make_folders(self.disk, path.rpartition("/")[0])
-        fd = self.disk.open_append(path)
-        try:
-            self.disk.append(fd, lines)
-        finally:
-            os.close(fd)
+    def logs(self, unit: str) -> Archive:
+        """Give a unit's logs."""
+        return Archive(self.disk, unit, self.unit_folder(unit), LOGS)
 
-    def logs(self, unit: str) -> Sequence[str]:
-        """List the names of a unit's logs."""
-        folder = f"{self.unit_folder(unit)}/{LOGS}"
-        try:
-            return sorted(os.listdir(folder))  # noqa: PTH208
-        except FileNotFoundError:
-            return []
+    def backups(self, unit: str) -> Archive:
+        """Give a unit's backups."""
+        return Archive(self.disk, unit, self.unit_folder(unit), BACKUPS)
 
-    def read_log(self, unit: str, name: str) -> bytes:
-        """Read a log."""
-        try:
-            return read_file(self._log_path(unit, name))
-        except FileNotFoundError as error:
-            raise StateError(f"{unit} has no log {name}", hint="list those there are") from error
-
-    def _log_path(self, unit: str, name: str) -> str:
-        return f"{self.unit_folder(unit)}/{LOGS}/{check_log_name(name)}"
+    def drop(self, unit: str, archive: Archive, names: Sequence[str]) -> None:
+        """Remove some of a unit's logs or backups, while its holder writes nothing."""
+        path = self.lock_path(unit)
+        if os.path.exists(guard_path(path)):  # noqa: PTH110
+            with guard(path, exclusive=True):
+                archive.drop(names)
+        else:
+            archive.drop(names)
 
     def _check_writable(self, folder: str, unit: str) -> int:
         """Refuse a unit that only a newer version may write; give the fence in its own record."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from alchemy.errors import LeaseLost, StateError
 from alchemy.state import encode, from_json, unseal
-from alchemy.stores._commits import Change, Cleared, Dropped, Written
+from alchemy.stores._archive import Archive
+from alchemy.stores._commits import Change, Cleared, Dropped, Saved, Written
 from alchemy.stores._disk import Disk
 from alchemy.stores._folding import TORN, carry_out, drop_files, make_folders, plan_fold, remove_unit, write_head
 from alchemy.stores._index import Index
@@ -25,7 +26,7 @@ from alchemy.stores._journal import (
     journal_name,
     set_payload,
 )
-from alchemy.stores._layout import RECORD, Places
+from alchemy.stores._layout import BACKUPS, RECORD, Places
 from alchemy.stores._leases import UnitLock, guard
 from alchemy.stores._reading import Manifest, Reading, hash_sums, list_journals, read_unit
 from alchemy.stores._removal import Remover
@@ -100,9 +101,9 @@ class HeldUnit:
             assert files is not None
             with guard(self.lock.path, exclusive=False), self._poisoning("write to", lambda: files.journal.path):
                 self.lock.check()
-                if not self._reserved:
-                    self._prepare()
-                notes = [self._note(change, files) for change in changes]
+                notes = self._take_in(changes, files)
+                if not notes:
+                    return
                 gone = sorted(files.freed) if len(files.freed) >= MANY_FREED else []
                 if gone:
                     notes.append(gone_payload({fqn: files.sums[fqn] for fqn in gone}))
@@ -194,7 +195,26 @@ class HeldUnit:
         if self._reserved or always:
             drop_files(self._disk, self._folder, [RESERVE])
 
-    def _note(self, change: Change, files: _Files) -> bytes:
+    def _take_in(self, changes: Sequence[Change], files: _Files) -> list[bytes]:
+        """Save backups, and take the other changes into account; give those as the journal has them."""
+        for change in changes:
+            if isinstance(change, Saved):
+                # Before anything is taken into account: should it be refused, nothing of the group has happened.
+                self._save(change)
+        rest = [change for change in changes if not isinstance(change, Saved)]
+        if rest and not self._reserved:
+            self._prepare()
+        return [self._note(change, files) for change in rest]
+
+    def _save(self, backup: Saved) -> None:
+        try:
+            Archive(self._disk, self._unit, self._folder, BACKUPS).save(backup.name, backup.content)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            raise DiskFull(f"the backup {backup.name} of {self._unit}") from error
+
+    def _note(self, change: Written | Dropped | Cleared, files: _Files) -> bytes:
         """Take a change into account, and give it as the journal has it."""
         match change:
             case Written(records, dropped):
@@ -261,7 +281,7 @@ class HeldUnit:
         write_head(self._disk, self._folder, self._unit, files.own, manifest)
         journal.close()
         done = [*files.journals, journal_name(self.lock.content.token), RESERVE]
-        if plan.sums:
+        if plan.sums or files.own is not None:
             drop_files(self._disk, self._folder, done)
         else:
             remove_unit(self._disk, self._folder, done)
@@ -294,7 +314,7 @@ class HeldUnit:
         if isinstance(error, DiskFull):
             self._release_reserve()
             return StateError(
-                f"the disk is full: a commit to {what} was not written",
+                f"the disk is full: {error.args[0] if error.args else f'a commit to {what}'} was not written",
                 hint="make room, then run again: what was written before is whole",
             )
         if isinstance(error, LeaseLost):

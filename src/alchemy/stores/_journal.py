@@ -265,7 +265,7 @@ class Journal:
 
 
 class DiskFull(Exception):
-    """There was no room for a frame, and nothing of it is left in the journal."""
+    """There was no room for a frame, and nothing of it is left in the journal; or for what the message names."""
 
 
 def _sum(head: bytes, payload: bytes) -> str:

@@ -22,11 +22,13 @@ RECORD = "state.json"
 RESOURCES = "resources"
 LOGS = "logs"
 BACKUPS = "backups"
+ASIDE = ".new"
+"""At the end of a file's name: it is being written and does not count yet."""
 LOCKS = "locks"
 NOT_APPS = frozenset({LOCKS, "local"})
 MAX_NAME = 200
 _PLAIN = re.compile(r"[a-z0-9_-][a-z0-9._-]*")
-_LOG_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 _KEPT = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
 _TAKEN = frozenset({RESOURCES, LOGS, BACKUPS, LOCKS})
 _TAKEN_PREFIXES = ("journal", RECORD)
@@ -81,8 +83,17 @@ def check_within(fqn: str, unit: str) -> None:
 
 def check_log_name(name: str) -> str:
     """Give `name` back if a log can be called so: it must not lead out of its folder."""
-    if not _LOG_NAME.fullmatch(name):
-        raise StateError(f"{name!r} cannot be a log's name", hint="use letters, digits, '-', '_' and '.'")
+    return _check_name(name, "a log's name")
+
+
+def check_backup_name(name: str) -> str:
+    """Give `name` back if a backup can be called so."""
+    return _check_name(name, "a backup's name")
+
+
+def _check_name(name: str, what: str) -> str:
+    if not _FILE_NAME.fullmatch(name) or name.endswith(ASIDE):
+        raise StateError(f"{name!r} cannot be {what}", hint="use letters, digits, '-', '_' and '.'")
     return name
 
 

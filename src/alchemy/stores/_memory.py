@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,10 +13,11 @@ import msgspec
 
 from alchemy.errors import LeaseLost, LockedError, StateError
 from alchemy.names import is_within, unit_of
-from alchemy.ports import Lease, Owner, Snapshot
+from alchemy.ports import Lease, Owner, Problem, Snapshot
+from alchemy.soundness import check_backups, check_records
 from alchemy.state import Application, Record, decode, encode, now
 from alchemy.stores._commits import Ack, Group
-from alchemy.stores._layout import check_log_name, check_unit, check_within
+from alchemy.stores._layout import check_backup_name, check_log_name, check_unit, check_within
 from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
 
 _PAUSE = 0.01
@@ -27,6 +29,7 @@ class _Unit:
 
     records: dict[str, bytes] = field(default_factory=dict[str, bytes])
     logs: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    backups: dict[str, bytes] = field(default_factory=dict[str, bytes])
     token: int = 0
     ttl: float = 60.0
     lease: Lease | None = None
@@ -187,10 +190,10 @@ class MemoryStore:
             except TypeError as error:
                 raise StateError(f"{record.fqn} holds something that JSON cannot: {error}") from error
 
-        def write(kept: dict[str, bytes]) -> None:
+        def write(place: _Unit) -> None:
             for fqn in dropped:
-                kept.pop(fqn, None)
-            kept.update(written)
+                place.records.pop(fqn, None)
+            place.records.update(written)
 
         return self._change(lease, write)
 
@@ -198,25 +201,48 @@ class MemoryStore:
         """Drop records in one commit; it is made at the call."""
         for fqn in fqns:
             check_within(fqn, lease.unit)
-        return self._change(lease, lambda kept: [kept.pop(fqn, None) for fqn in fqns])
+        return self._change(lease, lambda place: [place.records.pop(fqn, None) for fqn in fqns])
 
     def clear_scope(self, lease: Lease, chain: str) -> Awaitable[None]:
         """Drop a scope's records and all below it in one commit; it is made at the call."""
         check_within(chain, lease.unit)
 
-        def clear(kept: dict[str, bytes]) -> None:
-            for fqn in [fqn for fqn in kept if is_within(fqn, chain)]:
-                del kept[fqn]
+        def clear(place: _Unit) -> None:
+            for fqn in [fqn for fqn in place.records if is_within(fqn, chain)]:
+                del place.records[fqn]
 
         return self._change(lease, clear)
 
     async def fold(self, lease: Lease) -> None:
-        """Forget the unit when nothing but its own record is left."""
+        """There is no log to fold; tells what went wrong with a write that nobody awaited."""
         self._tell()
         with self.memory.mutex:
-            place = self._held(lease)
-            if place.records.keys() <= {lease.unit}:
-                place.records.clear()
+            self._held(lease)
+
+    def save_backup(self, lease: Lease, name: str, content: bytes) -> Awaitable[None]:
+        """Keep a copy of a unit; it is made at the call."""
+        check_backup_name(name)
+
+        def save(place: _Unit) -> None:
+            if name in place.backups:
+                raise StateError(f"{lease.unit} has a backup {name} already: none was made", hint="try again")
+            place.backups[name] = content
+
+        return self._change(lease, save)
+
+    async def backups(self, unit: str) -> Sequence[str]:
+        """List the names of a unit's backups, oldest first."""
+        return sorted(self.memory.unit(unit).backups)
+
+    async def read_backup(self, unit: str, name: str) -> bytes:
+        """Read a backup whole."""
+        check_backup_name(name)
+        return _one_of(self.memory.unit(unit).backups, name, f"{unit} has no backup")
+
+    async def drop_backups(self, unit: str, *names: str) -> None:
+        """Remove backups."""
+        for name in names:
+            self.memory.unit(unit).backups.pop(check_backup_name(name), None)
 
     async def append_log(self, unit: str, name: str, lines: bytes) -> None:
         """Add lines to a run's log."""
@@ -232,19 +258,35 @@ class MemoryStore:
     async def read_log(self, unit: str, name: str) -> bytes:
         """Read a log whole."""
         check_log_name(name)
-        logs = self.memory.unit(unit).logs
-        if name not in logs:
-            raise StateError(f"{unit} has no log {name}", hint="list those there are")
-        return logs[name]
+        return _one_of(self.memory.unit(unit).logs, name, f"{unit} has no log")
 
-    def _change(self, lease: Lease, make: Callable[[dict[str, bytes]], object]) -> Ack:
+    async def drop_logs(self, unit: str, *names: str) -> None:
+        """Remove logs."""
+        for name in names:
+            self.memory.unit(unit).logs.pop(check_log_name(name), None)
+
+    async def problems(self, chain: str) -> Sequence[Problem]:
+        """Find what is wrong with the records of a chain and below it, and with the backups of its units."""
+        found: builtins.list[Problem] = []
+        with self.memory.mutex:
+            units = {name: (self.memory.records(name), dict(unit.backups)) for name, unit in self.memory.units.items()}
+        for unit, (records, backups) in sorted(units.items()):
+            if chain and not is_within(unit, chain) and not is_within(chain, unit):
+                continue
+            wrong = check_records(records, unit, place=lambda fqn: f"memory:{fqn}")
+            found += [problem for problem in wrong if not chain or is_within(problem.fqn or unit, chain)]
+            keys = {f"memory:{unit}, backup {name}": raw for name, raw in backups.items()}
+            found += check_backups(keys, unit)
+        return found
+
+    def _change(self, lease: Lease, make: Callable[[_Unit], object]) -> Ack:
         group = Group()
         group.untold = 1
         earlier = self._failed if self._failed is not None and self._failed.untold else None
         try:
             with self.memory.mutex:
-                make(self._held(lease).records)
-        except LeaseLost as error:
+                make(self._held(lease))
+        except StateError as error:
             group.settle(error)
             self._failed = group
         else:
@@ -263,3 +305,10 @@ class MemoryStore:
         if failed is not None and failed.untold and failed.error is not None:
             failed.untold = 0
             raise failed.error
+
+
+def _one_of(kept: Mapping[str, bytes], name: str, message: str) -> bytes:
+    if name not in kept:
+        known = ", ".join(sorted(kept, reverse=True))
+        raise StateError(f"{message} {name}", hint=f"there are {known}" if known else "it has none")
+    return kept[name]

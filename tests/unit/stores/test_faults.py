@@ -150,7 +150,7 @@ def test_a_fold_stopped_anywhere_loses_nothing(
         if scenario == "change":
             change(holder)
         else:
-            holder.drop(*(fqn for fqn in holder.revs() if fqn != UNIT))
+            holder.drop(*holder.revs())
     expected = holder.revs()
     del disk.shoot
     holder.unit.fold()

@@ -148,7 +148,7 @@ async def test_folders_of_dropped_records_go(folded: Path, hold: Hold) -> None:
 async def test_an_empty_unit_leaves_its_logs_and_backups(folded: Path, hold: Hold) -> None:
     """The folder of a destroyed unit goes, but for `logs/` and `backups/`; without those it goes whole."""
     holder = hold()
-    holder.folder.append_log(UNIT, "a.ndjson", b"{}\n")
+    holder.folder.logs(UNIT).append("a.ndjson", b"{}\n")
     (folded / "backups").mkdir()
     (folded / "backups/state.json").write_text("{}")
     holder.drop(*holder.revs())

@@ -12,6 +12,7 @@ Needs pytest and anyio's plugin, which comes with anyio. A backend that passes a
 
 from __future__ import annotations
 
+from alchemy.testing.contract.archives import ArchiveContract
 from alchemy.testing.contract.base import Open
 from alchemy.testing.contract.folding import FoldingContract
 from alchemy.testing.contract.leases import LeaseContract
@@ -24,5 +25,7 @@ from alchemy.testing.contract.writing import WritingContract
 __all__ = ["ODD_IDS", "UNIT", "Open", "StateStoreContract", "a_resource", "a_scope", "an_owner", "plain"]
 
 
-class StateStoreContract(PlaceContract, LeaseContract, WritingContract, ReadingContract, FoldingContract, LogContract):
+class StateStoreContract(
+    PlaceContract, LeaseContract, WritingContract, ReadingContract, FoldingContract, LogContract, ArchiveContract
+):
     """Tests of a state store; a subclass gives the fixture `store`. Each part stands in a module of its own."""

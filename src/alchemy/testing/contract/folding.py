@@ -69,19 +69,28 @@ class FoldingContract(Contract):
             await one.fold(lease)
 
     async def test_an_empty_unit_goes_away(self, open_store: Open) -> None:
-        """With no record left but its own a folded unit is gone, except for its logs; and it can come again."""
+        """With no record left a folded unit is gone, except for logs and backups, and it can come again.
+
+        Its own record alone keeps it: it may say what was forgotten and is still there.
+        """
         one, two = await open_store(), await open_store()
         await one.create_application(Application(app="notes", lineage="00" * 16, created_at=""))
         lease = await self._fill(one, *self._tree(), keep=True)
         await one.append_log(UNIT, "run.ndjson", b"{}\n")
+        await one.save_backup(lease, "state-2026-11-21T09-00-00-000Z.json", b"{}\n")
         await one.fold(lease)
         gone = [record.fqn for record in self._tree() if record.fqn != UNIT]
         await one.delete(lease, *gone)
+        await one.fold(lease)
+        assert set(await two.all(UNIT)) == {UNIT}
+        assert list(await two.list_scopes("notes")) == [UNIT]
+        await one.delete(lease, UNIT)
         await one.fold(lease)
         assert await two.all(UNIT) == {}
         assert list(await two.list_scopes("notes")) == []
         assert await two.application("notes") is not None
         assert list(await two.logs(UNIT)) == ["run.ndjson"]
+        assert list(await two.backups(UNIT)) == ["state-2026-11-21T09-00-00-000Z.json"]
         await one.set(lease, *self._tree())
         await one.fold(lease)
         assert await two.count(UNIT) == 6

@@ -1,0 +1,109 @@
+"""Backups: what one looks like, what it is called, and how many are kept. Pure.
+
+A backup is a file as records are, with its checksum as the last key:
+
+```json
+{
+  "version": 1, "kind": "alchemy::Backup", "unit": "notes/prod", "made_at": "2026-11-21T09:00:00.000Z",
+  "operation": "deploy", "records": [{"version": 1, "…": "…"}], "checksum": "5f0c5a8f7e1b2d3c"
+}
+```
+
+Secrets are in it as they are in the records: encrypted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from alchemy.errors import StateDamaged, StateTooNew
+from alchemy.state import VERSION, Record, encode, from_json, is_array, is_object, seal_encoded, unseal
+
+BACKUP_KIND = "alchemy::Backup"
+KEPT = 20
+"""Backups of a unit that are kept; older ones go after a successful run."""
+_NAME = re.compile(r"state-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z\.json")
+_HINT = "choose another backup"
+
+
+class Backup(msgspec.Struct, kw_only=True, frozen=True):
+    """A unit as it was.
+
+    Attributes:
+        unit: `notes/prod`.
+        made_at: when; UTC, ISO 8601.
+        operation: what was about to change the unit: `deploy`, `destroy`, `reset`, `restore`, …
+        records: by FQN, the unit's own included.
+    """
+
+    unit: str
+    made_at: str
+    operation: str
+    records: Mapping[str, Record]
+
+
+def stamp(moment: datetime) -> str:
+    """Give a moment as names of files write it: `2026-11-21T09-00-00-000Z`."""
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return text.replace(":", "-").replace(".", "-")
+
+
+def backup_name(moment: datetime, taken: Collection[str] = ()) -> str:
+    """Name a backup after its moment, or the next millisecond whose name is not taken.
+
+    Names sort as their moments do.
+    """
+    while (name := f"state-{stamp(moment)}.json") in taken:
+        moment += timedelta(milliseconds=1)
+    return name
+
+
+def is_backup_name(name: str) -> bool:
+    """Say whether `backup_name` gives such names."""
+    return _NAME.fullmatch(name) is not None
+
+
+def surplus(names: Iterable[str], keep: int = KEPT) -> Sequence[str]:
+    """List the backups to drop so that the newest `keep` stay. What somebody has named otherwise is left alone."""
+    ours = sorted(name for name in names if is_backup_name(name))
+    return ours[: max(0, len(ours) - keep)]
+
+
+def encode_backup(*, unit: str, made_at: str, operation: str, records: Iterable[Record]) -> bytes:
+    """Give a backup's bytes."""
+    head = {"version": VERSION, "kind": BACKUP_KIND, "unit": unit, "made_at": made_at, "operation": operation}
+    body = b'%s,"records":[%s]}' % (msgspec.json.encode(head)[:-1], b",".join(map(encode, records)))
+    return seal_encoded(body)
+
+
+def decode_backup(raw: bytes, *, where: str) -> Backup:
+    """Read what `encode_backup` gave.
+
+    Args:
+        where: what to name in an error: the file, or the store's key.
+
+    Raises:
+        StateTooNew: a newer version wrote it.
+        StateDamaged: it was cut short or changed since, or is no backup.
+    """
+    try:
+        body = unseal(raw, where=where)
+    except StateDamaged as error:
+        raise StateDamaged(error.message, path=where, hint=_HINT) from error
+    version, listed = body.get("version"), body.get("records")
+    if isinstance(version, int) and version > VERSION:
+        raise StateTooNew(
+            f"{where} was written in form {version}; this version reads up to {VERSION}", hint="upgrade alchemy-iac"
+        )
+    facts = [body.get(name) for name in ("unit", "made_at", "operation")]
+    if body.get("kind") != BACKUP_KIND or not is_array(listed) or not all(isinstance(fact, str) for fact in facts):
+        raise StateDamaged(f"{where} is not a backup", path=where, hint=_HINT)
+    records = [from_json(data, where=where) for data in listed if is_object(data)]
+    if len(records) != len(listed):
+        raise StateDamaged(f"{where} holds something that is no record", path=where, hint=_HINT)
+    unit, made_at, operation = map(str, facts)
+    return Backup(unit=unit, made_at=made_at, operation=operation, records={record.fqn: record for record in records})
