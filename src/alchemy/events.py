@@ -7,7 +7,7 @@ Every event has `type`, its name in JSON, and `at`, seconds since the epoch. `to
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -152,6 +152,18 @@ ALL: tuple[type[Event], ...] = (
 def to_json(event: Event) -> dict[str, Any]:
     """Give the object that stands for `event`, `type` first."""
     return {"type": event.type, **msgspec.structs.asdict(event)}
+
+
+_BY_TYPE = {kind.type: kind for kind in ALL}
+
+
+def from_json(data: Mapping[str, Any]) -> Event | None:
+    """Give the event that `to_json` made this of; `None` for one that this version does not know."""
+    kind = _BY_TYPE.get(data.get("type", ""))
+    try:
+        return msgspec.convert(data, kind) if kind is not None else None
+    except msgspec.ValidationError:
+        return None
 
 
 class Bus:

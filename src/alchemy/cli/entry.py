@@ -19,6 +19,7 @@ COMMANDS = {
     "destroy": "Destroy everything of a stage, from its state.",
     "run": "Run the program without changing anything.",
     "state": "Look into the state: list, tree, get.",
+    "scope": "Look into scopes, and put them in order: list, inspect, logs, unlock, …",
     "local": "The Cloudflare on this machine: start, stop, status, reset, env.",
     "completion": "Print what a shell needs to complete commands.",
 }

@@ -88,6 +88,7 @@ def _opened_by(program: Path) -> list[Opened]:
 async def opened_store(place: Place) -> AsyncGenerator[StateStore]:
     """Open the place's store for reading; nothing is made where there is none."""
     from alchemy.stores import open_store
+    from alchemy.upkeep.stores import check_there
 
     settings = place.settings
     folder = place.root / settings.state_dir
@@ -98,6 +99,7 @@ async def opened_store(place: Place) -> AsyncGenerator[StateStore]:
             f"there is no state in {shown(folder)}",
             hint="deploy something first, or say where it is: --state-dir DIR, --state-store URL",
         )
+    check_there(store.url)
     await store.init()
     try:
         yield store

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,6 @@ from alchemy.cli.options import given, launch_options
 if TYPE_CHECKING:
     from alchemy.ports import StateStore
     from alchemy.state import Record
-
-SHOWN = 20
 
 
 @click.command("destroy")
@@ -79,22 +76,15 @@ def _contents(records: Mapping[str, Record]) -> list[str]:
 
 
 def _is_wanted(unit: str, names: list[str]) -> bool:
-    """Show what will be destroyed, and ask a person whether that is meant.
+    """Show what will be destroyed, and ask a person whether that is meant."""
+    from alchemy.cli.asking import is_wanted
+    from alchemy.cli.columns import plural
 
-    Raises:
-        UsageError: there is no terminal to ask on.
-    """
-    from alchemy.cli import terminal
-
-    count = f"{len(names)} resource" + ("" if len(names) == 1 else "s")
-    if not sys.stdin.isatty():
-        raise click.UsageError(f"{unit} has {count}, and there is no terminal to ask whether to destroy: add --yes")
-    terminal.note(f"This destroys {count} of {unit}:")
-    for name in names[:SHOWN]:
-        terminal.note(f"  {name}")
-    if len(names) > SHOWN:
-        terminal.note(f"  … and {len(names) - SHOWN} more")
-    wanted = click.confirm("Destroy?", err=True)
-    if not wanted:
-        terminal.note("nothing was destroyed")
-    return wanted
+    count = plural(len(names), "resource")
+    return is_wanted(
+        f"This destroys {count} of {unit}:",
+        names,
+        "Destroy?",
+        refusal=f"{unit} has {count}, and there is no terminal to ask whether to destroy: add --yes",
+        kept="nothing was destroyed",
+    )
