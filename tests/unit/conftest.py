@@ -36,8 +36,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
 
 
 @pytest.fixture
-def store() -> Store:
-    """Give an empty store in memory that counts its writes."""
+def store(cloud: Cloud) -> Store:
+    """Give an empty store in memory that counts its writes, and dies with the process that calls the cloud."""
     from tests.unit.engine.world import Store
 
     return Store()

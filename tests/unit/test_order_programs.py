@@ -207,7 +207,7 @@ def test_a_killed_run_misses_no_dependency_in_the_end(data: st.DataObject, insta
     body = data.draw(bodies())
     run_program(body, store, by_value=True)
     edited = data.draw(edits(body))
-    world.cloud.countdown = instant
+    world.cloud.faults.crash(at=instant)
     with contextlib.suppress(BaseException):
         run_program(edited, store, by_value=True)
     store = store.after_death()
@@ -222,7 +222,7 @@ def test_a_first_run_that_was_killed_misses_no_dependency(body: tuple[Statement,
     world.reset()
     store = Store()
     interpreter = Interpreter(by_value=True)
-    world.cloud.countdown = instant
+    world.cloud.faults.crash(at=instant)
     with contextlib.suppress(BaseException):
         asyncio.run(deploy(lambda _app: interpreter.run(body, {}, []), store))
     destroy_and_check(interpreter.after, store.after_death())

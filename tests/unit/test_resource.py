@@ -34,7 +34,7 @@ class Rule:
     tags: list[str] = field(default_factory=list)
 
 
-class Typed(Resource, kind="t::Typed", provider="tests.unit.engine.world:ThingProvider"):
+class Typed(Resource, kind="t::Typed", provider="alchemy.testing.kinds:ThingProvider"):
     """A kind with an input of each type."""
 
     name: str
@@ -119,11 +119,17 @@ async def test_an_id_is_used_once(cloud: Cloud, store: Store) -> None:
 
     async def program(_app: Any) -> None:
         Thing("x")
-        with pytest.raises(DeclarationError, match="t::Thing 'x' is declared twice in app/dev: first as t::Thing"):
+        with pytest.raises(
+            DeclarationError, match="testing::Thing 'x' is declared twice in app/dev: first as testing::Thing"
+        ):
             Thing("x")
-        with pytest.raises(DeclarationError, match="t::Named 'x' is declared twice in app/dev: first as t::Thing"):
+        with pytest.raises(
+            DeclarationError, match="testing::Named 'x' is declared twice in app/dev: first as testing::Thing"
+        ):
             Named("x")
-        with pytest.raises(DeclarationError, match="the scope 'x' is declared twice in app/dev: first as t::Thing"):
+        with pytest.raises(
+            DeclarationError, match="the scope 'x' is declared twice in app/dev: first as testing::Thing"
+        ):
             alchemy.run("x")
         async with alchemy.run("s"):
             Thing("x")

@@ -74,6 +74,20 @@ class FileStore:
             if pool is not None:
                 pool.shutdown(wait=False)
 
+    def abandon(self, *, kept: bool) -> None:
+        """Let go of everything as the end of the process would, for tests of what a crash leaves: nothing is given
+        back, and the kernel's locks are dropped. Blocks.
+
+        Args:
+            kept: what is queued is written first, though nobody hears of it; else it is lost.
+        """
+        units, self._units = self._units, {}
+        for held in units.values():
+            held.abandon(kept=kept)
+        pool, self._pool, self._loop = self._pool, None, None
+        if pool is not None:
+            pool.shutdown(wait=False)
+
     async def application(self, app: str) -> Application | None:
         """Read an application's record."""
         return await self._run(self._folder.application, app)
@@ -325,6 +339,15 @@ class _Held:
         self.committer.stop()
         self.unit.close()
         self.lock.release()
+
+    def abandon(self, *, kept: bool) -> None:
+        """Let go without giving back; see `FileStore.abandon`."""
+        self._released.set()
+        if not kept:
+            self.lock.close()  # whatever is written from now on is refused
+        self.committer.stop()
+        self.unit.abandon()
+        self.lock.close()
 
     def _renew(self) -> None:
         while not self._released.wait(self.lock.content.ttl / 4):

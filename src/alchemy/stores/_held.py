@@ -137,6 +137,11 @@ class HeldUnit:
             self._forget()
             self._release_reserve()
 
+    def abandon(self) -> None:
+        """Let go of the journal and leave everything on the disk as it is, as the end of the process does."""
+        with self._mutex:
+            self._forget()
+
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure

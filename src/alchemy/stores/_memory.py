@@ -65,6 +65,7 @@ class MemoryStore:
     def __init__(self, memory: Memory | None = None) -> None:
         self.memory = memory or Memory()
         self._failed: Group | None = None
+        self._taken: dict[str, int] = {}
 
     @property
     def url(self) -> str:
@@ -76,6 +77,16 @@ class MemoryStore:
 
     async def deinit(self) -> None:
         """There is nothing to let go of."""
+
+    def abandon(self, *, kept: bool) -> None:
+        """Let go as the end of the process would, for tests of what a crash leaves: its leases are free at once, as
+        they are on one host, and writes were made at the call, so there is nothing to be `kept`.
+        """
+        with self.memory.mutex:
+            for unit, token in self._taken.items():
+                place = self.memory.unit(unit)
+                if place.token == token:
+                    place.lease = None
 
     async def application(self, app: str) -> Application | None:
         """Read an application's record."""
@@ -96,6 +107,7 @@ class MemoryStore:
                 if holder is None or holder.deadline < time.time():
                     place.token += 1
                     place.ttl = ttl
+                    self._taken[unit] = place.token
                     place.lease = Lease(
                         unit=unit, token=place.token, owner=owner, since=now(), deadline=time.time() + ttl
                     )

@@ -156,7 +156,7 @@ async def prepare(story: Story, store: Store) -> None:
 
 async def killed_at(instant: int, program: Program, store: Store) -> bool:
     """Run a program in a process that dies at an instant; say whether it did."""
-    world.cloud.countdown = instant
+    world.cloud.faults.crash(at=instant)
     with contextlib.suppress(BaseException):
         await deploy(program, store)
     died = world.cloud.died
@@ -217,7 +217,7 @@ async def test_a_destroy_killed_at_any_instant(cloud: Cloud, story: Story) -> No
             store = Store()
             await deploy(story.after, store)
             world.cloud.stranger("somebody-elses")
-            world.cloud.countdown = instant
+            world.cloud.faults.crash(at=instant)
             with contextlib.suppress(BaseException):
                 await destroy_unit("app/dev", state_store=store)
             died = cloud.died

@@ -205,7 +205,7 @@ async def test_a_delete_of_a_provider_that_is_gone_is_reported(cloud: Cloud, sto
     """A module that cannot be imported: that resource stays and is named, the others are destroyed."""
     await deploy(things(a=1, b=1), store)
     raw = store.memory.units["app/dev"].records
-    raw["app/dev/a"] = raw["app/dev/a"].replace(b"tests.unit.engine.world:", b"no.such.module:")
+    raw["app/dev/a"] = raw["app/dev/a"].replace(b"alchemy.testing.kinds:", b"no.such.module:")
     with pytest.raises(ExceptionGroup) as caught:
         await destroy_unit("app/dev", state_store=store)
     assert "the provider 'no.such.module:ThingProvider' of app/dev/a cannot be loaded" in errors_of(caught.value)[0]

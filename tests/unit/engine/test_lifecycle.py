@@ -213,8 +213,8 @@ async def test_another_kind_under_the_same_id_replaces(cloud: Cloud, store: Stor
     cloud.forget()
     await deploy(other, store)
     assert cloud.changes() == ["create a", "delete a"]
-    assert [made.kind for made in cloud.of("a")] == ["t::Named"]
-    assert store.records()["a"].kind == "t::Named"
+    assert [made.kind for made in cloud.of("a")] == ["testing::Named"]
+    assert store.records()["a"].kind == "testing::Named"
     consistent(store)
 
 
@@ -594,7 +594,7 @@ async def test_a_call_that_takes_too_long_is_an_error(cloud: Cloud, store: Store
         await deploy(thing(options=Options(timeout=0.01)), store)
     assert "longer than 0.01 s" in errors_of(caught.value)[0]
     assert store.records()["a"].status == "creating"
-    cloud.gates.clear()
+    cloud.faults.clear()
     await deploy(thing(), store)
     assert cloud.ops()[-2:] == ["find a", "create a"]
     consistent(store)

@@ -378,7 +378,7 @@ async def test_two_providers_of_one_name_have_targets_of_their_own(cloud: Cloud,
     """Targets are kept by provider, not by what its class happens to be called."""
 
     class Other:
-        class CloudProvider(world.CloudProvider):
+        class CloudProvider(world.CloudProvider[Thing]):
             async def target(self, ctx: Any) -> str:
                 return "elsewhere"
 

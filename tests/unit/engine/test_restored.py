@@ -284,7 +284,7 @@ async def test_killed_while_it_takes_back_what_was_forgotten(cloud: Cloud, store
         store = Store()
         await deploy(things(a=1, b=2), store)
         reset(store)
-        cloud.countdown = instant
+        cloud.faults.crash(at=instant)
         with contextlib.suppress(world.Killed, BaseExceptionGroup):
             await deploy(things(a=1, b=3), store)
         died = cloud.died
