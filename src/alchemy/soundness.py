@@ -16,14 +16,17 @@ _LOST = f"deploy again, which writes what it depends on now; or {_RESTORE}"
 _SHOWN = 5
 
 
-def check_records(records: Mapping[str, Record], unit: str, *, place: Callable[[str], str]) -> Iterator[Problem]:
+def check_records(
+    records: Mapping[str, Record], unit: str, *, place: Callable[[str], str], unreadable: Collection[str] = ()
+) -> Iterator[Problem]:
     """Check a unit's records: whether they belong there, what they refer to, and their order.
 
     Args:
         records: by FQN.
         place: gives the file, or the store's key, of a record.
+        unreadable: the FQNs of records that are there and cannot be read.
     """
-    known = _Known(records, unit)
+    known = _Known(records, unit, unreadable)
     for fqn, record in records.items():
         for what, remedy in _wrong_with(record, unit, known):
             yield Problem(where=place(fqn), what=what, remedy=remedy, fqn=fqn)
@@ -56,8 +59,9 @@ def check_backups(backups: Mapping[str, bytes], unit: str) -> Iterator[Problem]:
 class _Known:
     """Which FQNs a record may refer to."""
 
-    def __init__(self, records: Mapping[str, Record], unit: str) -> None:
+    def __init__(self, records: Mapping[str, Record], unit: str, unreadable: Collection[str]) -> None:
         self._records = records
+        self._unreadable = unreadable
         own = records.get(unit)
         ledger = own.output.get("ledger") if own is not None else None
         self._forgotten: Collection[str] = ledger if is_object(ledger) else ()
@@ -67,7 +71,9 @@ class _Known:
 
     def is_lost(self, fqn: str) -> bool:
         """Say whether a name should be here and is not."""
-        if fqn in self._records or fqn in self._forgotten or any(is_within(fqn, chain) for chain in self._elsewhere):
+        if fqn in self._records or fqn in self._forgotten or fqn in self._unreadable:
+            return False
+        if any(is_within(fqn, chain) for chain in self._elsewhere):
             return False
         return self._whole or parent(fqn) in self._records
 

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 import msgspec
 
 from alchemy.errors import StateDamaged, StateError, StateTooNew
-from alchemy.names import RESERVED_STAGE, unit_of
 from alchemy.ports import Lease, Owner
 from alchemy.state import VERSION, Application, seal, unseal
 from alchemy.stores._archive import Archive
 from alchemy.stores._disk import Disk
+from alchemy.stores._finding import find_apps, lock_files, name_unit, unit_folders
 from alchemy.stores._folding import make_folders
-from alchemy.stores._journal import commits_of, scan
-from alchemy.stores._layout import BACKUPS, LOCKS, LOGS, NOT_APPS, RECORD, quote_scope, unit_path, unquote
+from alchemy.stores._layout import BACKUPS, LOCKS, LOGS, RECORD, quote_scope, unit_path
 from alchemy.stores._leases import (
     Held,
     Sighting,
@@ -29,7 +28,7 @@ from alchemy.stores._leases import (
     reading,
     take,
 )
-from alchemy.stores._reading import Reading, check_version, list_journals, peek, read_unit
+from alchemy.stores._reading import Reading, check_version, list_journals, read_unit
 from alchemy.stores._tree import read_file
 
 GITIGNORE = ".gitignore"
@@ -140,7 +139,7 @@ class Folder:
     def locks(self, host: str) -> Sequence[Lease]:
         """List the leases that are held now."""
         found: list[Lease] = []
-        for path in self._lock_files(f"{self.root}/{LOCKS}"):
+        for path in lock_files(f"{self.root}/{LOCKS}"):
             with reading(path):
                 content = read_lock(path)
                 if content is not None and is_alive(path, content, host):
@@ -150,28 +149,15 @@ class Folder:
     def apps(self) -> Sequence[str]:
         """List the applications that have a record or units, sorted."""
         found: list[str] = []
-        for name in _folders(self.root):
-            if name not in NOT_APPS and not name.startswith("."):
-                path = f"{self.root}/{name}"
-                app = unquote(name) or _cut_app(path) or name
-                if os.path.exists(f"{path}/{RECORD}") or self.units(app):  # noqa: PTH110
-                    found.append(app)
+        for app, path in find_apps(self.root):
+            if os.path.exists(f"{path}/{RECORD}") or self.units(app):  # noqa: PTH110
+                found.append(app)
         return sorted(found)
 
     def units(self, app: str) -> Sequence[str]:
-        """List the units of an application that have records, sorted."""
-        above = f"{self.root}/{quote_scope(app)}"
-        found: list[str] = []
-        for prefix, chain in (("", app), (f"{RESERVED_STAGE}/", f"{app}/{RESERVED_STAGE}")):
-            for name in _folders(f"{above}/{prefix}"):
-                path = f"{above}/{prefix}{name}"
-                if prefix == "" and name == RESERVED_STAGE:
-                    continue
-                own = unquote(name)
-                unit = f"{chain}/{own}" if own is not None else _cut_unit(path)
-                if unit is not None and self._has_records(path, unit):
-                    found.append(unit)
-        return sorted(found)
+        """List the units of an application that have records, sorted; also one that is damaged."""
+        found = [(name_unit(path, app), path) for path in unit_folders(f"{self.root}/{quote_scope(app)}")]
+        return sorted(unit for unit, path in found if unit is not None and self._has_records(path, unit))
 
     def logs(self, unit: str) -> Archive:
         """Give a unit's logs."""
@@ -204,52 +190,8 @@ class Folder:
 
     def _has_records(self, folder: str, unit: str) -> bool:
         if list_journals(folder):
-            return bool(self.read(unit).records)
+            try:
+                return bool(self.read(unit).records)
+            except (StateDamaged, StateTooNew):
+                return True  # whoever reads it hears of it
         return os.path.exists(f"{folder}/{RECORD}")  # noqa: PTH110
-
-    def _lock_files(self, folder: str) -> list[str]:
-        found: list[str] = []
-        for name in _folders(folder):
-            found.extend(self._lock_files(f"{folder}/{name}"))
-        try:
-            found.extend(f"{folder}/{name}" for name in os.listdir(folder) if name.endswith(".lock"))  # noqa: PTH208
-        except FileNotFoundError:
-            return []
-        return found
-
-
-def _folders(path: str) -> list[str]:
-    try:
-        with os.scandir(path) as entries:
-            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _cut_app(folder: str) -> str | None:
-    """Find out what an application is called whose folder's name was cut."""
-    try:
-        return msgspec.convert(unseal(read_file(f"{folder}/{RECORD}"), where=folder), Application).app
-    except FileNotFoundError:
-        below = (f"{folder}/{name}" for name in _folders(folder) if name != RESERVED_STAGE)
-        tests = (f"{folder}/{RESERVED_STAGE}/{name}" for name in _folders(f"{folder}/{RESERVED_STAGE}"))
-        units = (_cut_unit(path) for path in (*below, *tests))
-        return next((unit.partition("/")[0] for unit in units if unit is not None), None)
-
-
-def _cut_unit(folder: str) -> str | None:
-    """Find out what a unit is called whose folder's name was cut."""
-    try:
-        body = unseal(read_file(f"{folder}/{RECORD}"), where=folder)
-    except FileNotFoundError:
-        body = {}
-    name = body.get("fqn", body.get("unit"))
-    if isinstance(name, str):
-        return name
-    for token, journal in list_journals(folder):
-        path = f"{folder}/{journal}"
-        for frame in scan(path, token, read_file(path)).frames:
-            for commit in commits_of(frame, where=path):
-                for raw in commit.set:
-                    return unit_of(peek(raw).fqn)
-    return None

@@ -23,6 +23,7 @@ from alchemy.stores._removal import remove_records
 from alchemy.stores._sweeper import remove_folder
 from alchemy.stores._tree import checksum_of
 
+RESERVE = "journal.reserve"
 TORN = "journal.torn-"
 MANY = 64
 """With more files or folders than this, one `syncfs` replaces an fsync of each."""

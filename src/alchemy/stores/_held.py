@@ -13,7 +13,16 @@ from alchemy.state import encode, from_json, unseal
 from alchemy.stores._archive import Archive
 from alchemy.stores._commits import Change, Cleared, Dropped, Saved, Written
 from alchemy.stores._disk import Disk
-from alchemy.stores._folding import TORN, carry_out, drop_files, make_folders, plan_fold, remove_unit, write_head
+from alchemy.stores._folding import (
+    RESERVE,
+    TORN,
+    carry_out,
+    drop_files,
+    make_folders,
+    plan_fold,
+    remove_unit,
+    write_head,
+)
 from alchemy.stores._index import Index
 from alchemy.stores._journal import (
     NO_SPACE,
@@ -32,7 +41,6 @@ from alchemy.stores._reading import Manifest, Reading, hash_sums, list_journals,
 from alchemy.stores._removal import Remover
 from alchemy.stores._tree import read_file
 
-RESERVE = "journal.reserve"
 RESERVE_BYTES = 256 * 1024
 MANY_FREED = 200
 """With this many record files of dropped records, they begin to be removed; fewer are left to the fold."""

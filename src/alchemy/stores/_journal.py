@@ -33,7 +33,7 @@ _NAME = re.compile(r"journal-(\d+)\.ndjson")
 _HEADER = re.compile(
     rb'\{"n":(\d{1,18}),"fence":(\d{1,18}),"prev":"([0-9a-f]{16})","len":(\d{1,18}),"sum":"([0-9a-f]{16})"\}\n'
 )
-_HINT = "restore the unit from a backup; until then nothing in it is changed"
+HINT = "restore the unit from a backup; until then nothing in it is changed"
 
 
 class Fold(msgspec.Struct, kw_only=True):
@@ -151,7 +151,7 @@ def commits_of(frame: Frame, *, where: str) -> list[Commit]:
     try:
         return _commits.decode(frame.payload)
     except msgspec.DecodeError as error:
-        raise StateDamaged(f"commit {frame.n} in {where} cannot be read: {error}", path=where, hint=_HINT) from error
+        raise StateDamaged(f"commit {frame.n} in {where} cannot be read: {error}", path=where, hint=HINT) from error
 
 
 def scan(path: str, token: int, data: bytes) -> Scan:
@@ -302,5 +302,5 @@ def _gap(journal: Scan, n: int) -> StateDamaged:
     return StateDamaged(
         f"{journal.path} is damaged: commit {n} is there, but one before it cannot be read",
         path=journal.path,
-        hint=_HINT,
+        hint=HINT,
     )

@@ -13,7 +13,7 @@ import msgspec
 
 from alchemy.errors import StateDamaged, StateTooNew
 from alchemy.state import VERSION, JsonObject, Record, decode, from_json, seal_encoded, unseal
-from alchemy.stores._journal import START, Chain, Fold, chain, commits_of, journal_token, scan
+from alchemy.stores._journal import HINT, START, Chain, Fold, chain, commits_of, journal_token, scan
 from alchemy.stores._layout import RECORD
 from alchemy.stores._tree import Tree, Walk, checksum_of, read_file
 
@@ -57,7 +57,7 @@ class Reading:
 
 
 @dataclass(slots=True)
-class _Replayed:
+class Replayed:
     """What the journals say, put together.
 
     Attributes:
@@ -90,8 +90,8 @@ def read_unit(folder: str, unit: str) -> Reading:
         scans = [scan(path := f"{folder}/{name}", token, read_file(path)) for token, name in journals]
         folded = manifest or Manifest()
         linked = chain(scans, n=folded.commit, head=folded.sum)
-        replayed = _replay(linked, folder)
-        _check(replayed, tree, manifest, folder, unit)
+        replayed = replay(linked, folder)
+        check_files(replayed, tree, manifest, folder, unit)
         records = _apply(tree.records, replayed.changes, folder)
         notices = [
             f"the last commit in {torn.path} was cut short and does not count (it was never confirmed)"
@@ -156,9 +156,9 @@ def hash_sums(sums: Iterable[bytes]) -> str:
     return hashlib.blake2b(b"".join(sorted(sums)), digest_size=16).hexdigest()
 
 
-def _replay(linked: Chain, folder: str) -> _Replayed:
+def replay(linked: Chain, folder: str) -> Replayed:
     """Collect what the journals say."""
-    replayed = _Replayed()
+    replayed = Replayed()
     changes = replayed.changes
     for frame in linked.frames:
         for commit in commits_of(frame, where=folder):
@@ -166,7 +166,12 @@ def _replay(linked: Chain, folder: str) -> _Replayed:
                 changes[fqn] = None
             for raw in commit.set:
                 encoded = bytes(raw)
-                changes[peek(encoded).fqn] = encoded
+                try:
+                    changes[peek(encoded).fqn] = encoded
+                except msgspec.DecodeError as error:
+                    raise StateDamaged(
+                        f"commit {frame.n} in {folder} holds no record: {error}", path=folder, hint=HINT
+                    ) from error
             for fqn, checksum in commit.gone.items():
                 replayed.gone.setdefault(fqn, checksum.encode())
             if commit.fold is not None:
@@ -174,7 +179,7 @@ def _replay(linked: Chain, folder: str) -> _Replayed:
     return replayed
 
 
-def _check(replayed: _Replayed, tree: Tree, manifest: Manifest | None, folder: str, unit: str) -> None:
+def check_files(replayed: Replayed, tree: Tree, manifest: Manifest | None, folder: str, unit: str) -> None:
     """Check the record files against what is known of them; one that may be missing counts as it was."""
     sums = {**replayed.gone, **tree.sums}
     if replayed.begun is None:
