@@ -165,13 +165,16 @@ class Folders:
             return
         folder = os.path.dirname(path)
         while count > 0 or folder in self.waiting:
+            made = folder in self.made
+            self.made.discard(folder)  # before it goes: a thread that makes it again says so at once
             try:
                 os.rmdir(folder)
             except FileNotFoundError:
                 pass
             except OSError:  # something else is in it, or it is not ours to remove: it stays
+                if made:
+                    self.made.add(folder)
                 return
-            self.made.discard(folder)
             self.waiting.discard(folder)
             count -= 1
             folder = os.path.dirname(folder)

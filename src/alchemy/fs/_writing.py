@@ -62,13 +62,14 @@ def _put(path: str, fill: Callable[[int], None], fqn: str, mode: int, folders: F
     beside = f"{folder}/.alchemy-{name}.tmp"
     for attempt in range(_ATTEMPTS):
         try:
+            if attempt:
+                folders.make_above(path)
             fd = _open_new(beside)
             break
         except FileNotFoundError:
-            # Made once more when a delete that runs beside us has just removed the empty folder.
+            # Made once more when a delete that runs beside us has just removed an empty folder.
             if attempt == _ATTEMPTS - 1:
                 raise
-            folders.make_above(path)
     else:
         raise AssertionError("unreachable")
     try:
