@@ -133,6 +133,7 @@ class Notice(Event, frozen=True, kw_only=True):
 
 
 Listener = Callable[[Event], None]
+_encoder = msgspec.json.Encoder(enc_hook=str)
 
 ALL: tuple[type[Event], ...] = (
     RunStarted,
@@ -152,6 +153,11 @@ ALL: tuple[type[Event], ...] = (
 def to_json(event: Event) -> dict[str, Any]:
     """Give the object that stands for `event`, `type` first."""
     return {"type": event.type, **msgspec.structs.asdict(event)}
+
+
+def to_line(event: Event) -> bytes:
+    """Give what `to_json` gives as a line of JSON, its end included; what JSON does not know becomes text."""
+    return b'{"type":"%s",%s\n' % (event.type.encode(), _encoder.encode(event)[1:])
 
 
 _BY_TYPE = {kind.type: kind for kind in ALL}

@@ -60,6 +60,7 @@ class Spec:
         self._cls = cls
         self._resolved: dict[str, FieldSpec] | None = None
         self._gives_secret = False
+        self._opened: frozenset[str] = frozenset()
         self._outputs: dict[str, FieldSpec] = {}
         self._inputs: dict[str, FieldSpec] = {}
         self.reference = frozenset(reference) if reference is not None else None
@@ -89,6 +90,13 @@ class Spec:
             self._resolve()
         return self._gives_secret
 
+    @property
+    def opened(self) -> frozenset[str]:
+        """Name the fields that are encrypted in state, though their values are plain to the program."""
+        if self._resolved is None:
+            self._resolve()
+        return self._opened
+
     def _resolve(self) -> None:
         hints = _hints(self._cls)
         self._resolved = {**self._inputs, **self._outputs}
@@ -97,6 +105,7 @@ class Spec:
             field.check = checker(hint)
             field.described = describe(hint)
             field.wrapped = _mentions_secret(hint)
+        self._opened = frozenset(name for name, field in self._resolved.items() if field.secret and not field.wrapped)
         self._gives_secret = any(field.secret or field.wrapped for field in self._outputs.values())
 
     def unknown_input(self, name: str, what: str) -> tuple[str]:

@@ -15,6 +15,7 @@ import heapq
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from alchemy.names import parent
 
@@ -37,8 +38,7 @@ class Clock:
         self._now = max(self._now, to)
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One resource or scope to be destroyed.
 
     Attributes:
@@ -60,8 +60,8 @@ class _Entry:
     seen: float
     waits_for: int = 0
     """How many that must go first are still there, by nesting, and the gate if that is shut."""
-    blocks: list[str] = field(default_factory=list[str])
-    """What waits for this one."""
+    holder: _Entry | None = None
+    """The nearest one that it is in; waits for this one."""
     needs: list[_Gate] = field(default_factory=list["_Gate"])
     """The gates of what it was made from."""
 
@@ -88,9 +88,11 @@ class Teardown:
         self._entries = {node.fqn: _Entry(node, math.inf) for node in nodes}
         self._gates: dict[str, _Gate] = {}
         self._remaining = set(self._entries)
+        self._nearest: dict[str, _Entry | None] = {}
         for entry in self._entries.values():
-            entry.seen = self._effective_seen(entry.node)
             self._link(entry)
+        for entry in self._entries.values():
+            entry.seen = _effective_seen(entry)
         self._shut()
         self._by_seq = [(-entry.node.seq, fqn) for fqn, entry in self._entries.items()]
         heapq.heapify(self._by_seq)
@@ -110,6 +112,8 @@ class Teardown:
 
     def ready(self) -> list[str]:
         """Give what may go now and was not given before, the newest first."""
+        if not self._candidates:
+            return []
         found: list[str] = []
         while self._candidates:
             fqn = self._candidates[0][2]
@@ -126,7 +130,9 @@ class Teardown:
         """Take note that `fqn` exists no more."""
         self._remaining.discard(fqn)
         gone = self._entries[fqn]
-        waiting: list[_Entry | _Gate] = [*(self._entries[name] for name in gone.blocks), *gone.needs]
+        waiting: list[_Entry | _Gate] = [*gone.needs]
+        if gone.holder is not None:
+            waiting.append(gone.holder)
         while waiting:
             free = waiting.pop()
             free.waits_for -= 1
@@ -153,22 +159,11 @@ class Teardown:
             heapq.heappop(self._by_seq)
         return -self._by_seq[0][0] if self._by_seq else 0
 
-    def _effective_seen(self, node: Node) -> float:
-        """Give when it was seen: itself, or the nearest holder that was."""
-        name, seq = node.fqn, node.seq
-        while name:
-            entry = self._entries.get(name)
-            if entry is not None and entry.node.seen is not None and entry.node.seen >= seq:
-                return entry.node.seen
-            name = parent(name)
-        return math.inf
-
     def _link(self, entry: _Entry) -> None:
         node = entry.node
-        holder = self._holder(node.fqn)
+        holder = entry.holder = self._holder(node.fqn)
         if holder is not None:
-            entry.blocks.append(holder)
-            self._entries[holder].waits_for += 1
+            holder.waits_for += 1
         for dep in node.deps:
             if dep in self._entries and not _inside(node.fqn, dep) and not _inside(dep, node.fqn):
                 gate = self._gates.setdefault(dep, _Gate())
@@ -196,13 +191,27 @@ class Teardown:
             fqn = parent(fqn)
         return None
 
-    def _holder(self, fqn: str) -> str | None:
-        name = parent(fqn)
-        while name:
-            if name in self._entries:
-                return name
-            name = parent(name)
-        return None
+    def _holder(self, fqn: str) -> _Entry | None:
+        """Give the nearest that it is in; looked for once for all in a scope."""
+        chain = parent(fqn)
+        if chain not in self._nearest:
+            name = chain
+            while name and name not in self._entries:
+                name = parent(name)
+            self._nearest[chain] = self._entries.get(name)
+        return self._nearest[chain]
+
+
+def _effective_seen(entry: _Entry) -> float:
+    """Give when it was seen: itself, or the nearest holder that was."""
+    seq = entry.node.seq
+    around: _Entry | None = entry
+    while around is not None:
+        seen = around.node.seen
+        if seen is not None and seen >= seq:
+            return seen
+        around = around.holder
+    return math.inf
 
 
 def _inside(fqn: str, holder: str) -> bool:

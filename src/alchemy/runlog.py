@@ -5,16 +5,13 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-import msgspec
-
 from alchemy.errors import StateError
-from alchemy.events import Event, ResourceFinished, to_json
+from alchemy.events import Event, ResourceFinished, to_line
 from alchemy.nursery import Nursery
 from alchemy.ports import StateStore
 
 FLUSH_SECONDS = 1.0
 FLUSH_BYTES = 64 * 1024
-_encoder = msgspec.json.Encoder(enc_hook=str)
 
 
 class RunLog:
@@ -39,7 +36,7 @@ class RunLog:
         """Take an event down."""
         if isinstance(event, ResourceFinished) and event.outcome == "unchanged":
             return
-        self._lines += _encoder.encode(to_json(event)) + b"\n"
+        self._lines += to_line(event)
         is_due = len(self._lines) > FLUSH_BYTES or time.monotonic() - self._flushed > FLUSH_SECONDS
         if is_due and not self._flushing:
             self._flushing = True

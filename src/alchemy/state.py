@@ -18,9 +18,11 @@ One record a resource and one a scope, under the same form. A resource's record,
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeGuard
 
 import msgspec
@@ -96,7 +98,7 @@ class Record(msgspec.Struct, kw_only=True):
         verify: it was restored, or brought back after it had been forgotten: its object is read from the provider
             before the record is skipped, updated or deleted.
         rev: counts the writes of this record. `fence`: the token it was last written under.
-        extra: keys this version does not know, kept as they were.
+        extra: keys this version does not know, kept as they were; the last field, see `encode`.
     """
 
     version: int = VERSION
@@ -157,6 +159,7 @@ _ORDERED = tuple(name for name in Record.__struct_fields__ if name != "extra")
 KNOWN = frozenset(_ORDERED)
 _encoder = msgspec.json.Encoder()
 _decode = msgspec.json.decode
+_NO_EXTRA = b',"extra":{}}'
 _CHECKSUM = b',\n  "checksum": "'
 
 
@@ -172,7 +175,13 @@ def is_array(data: Json) -> TypeGuard[list[Json]]:
 
 def now() -> str:
     """Give the time as records write it: UTC, milliseconds, `Z`."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, millisecond = divmod(time.time_ns() // 1_000_000, 1000)
+    return f"{_to_second(second)}.{millisecond:03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _to_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def to_json(record: Record) -> JsonObject:
@@ -198,8 +207,10 @@ def from_json(data: JsonObject, *, where: str) -> Record:
             f"{where} was written in form {version}; this version reads up to {VERSION}",
             hint="upgrade alchemy-iac",
         )
-    unknown = {key: value for key, value in data.items() if key not in KNOWN}
-    known = {key: value for key, value in data.items() if key in KNOWN} if unknown else data
+    known, unknown = data, JsonObject()
+    if not data.keys() <= KNOWN:
+        unknown = {key: value for key, value in data.items() if key not in KNOWN}
+        known = {key: value for key, value in data.items() if key in KNOWN}
     try:
         record = msgspec.convert(known, Record)
     except msgspec.ValidationError as error:
@@ -210,7 +221,9 @@ def from_json(data: JsonObject, *, where: str) -> Record:
 
 def encode(record: Record) -> bytes:
     """Give a record as compact JSON, for logs of commits, which have checksums of their own."""
-    return _encoder.encode(to_json(record))
+    if record.extra:
+        return _encoder.encode(to_json(record))
+    return _encoder.encode(record).removesuffix(_NO_EXTRA) + b"}"
 
 
 def decode(raw: bytes, *, where: str) -> Record:

@@ -87,9 +87,7 @@ class Run:
         return self.sessions[self.unit]
 
     def emit(self, event: Event) -> None:
-        """Report something, and count it if it is how a resource ended."""
-        if isinstance(event, ResourceFinished) and not (event.old and event.outcome != "failed"):
-            self.counts[event.outcome] += 1
+        """Report something."""
         self.bus.emit(event)
 
     def warn(self, message: str) -> None:
@@ -107,15 +105,17 @@ class Run:
         error: str | None = None,
         old: bool = False,
     ) -> None:
-        """Report how a resource ended; `began` is when, on the monotonic clock."""
+        """Report how a resource ended, and count it; `began` is when, on the monotonic clock."""
+        if not old or outcome == "failed":
+            self.counts[outcome] += 1
         seconds = round(time.monotonic() - began, 4) if action is not None else 0.0
-        self.emit(
+        self.bus.emit(
             ResourceFinished(fqn=fqn, kind=kind, outcome=outcome, action=action, seconds=seconds, error=error, old=old)
         )
 
     def began(self, fqn: str, kind: str, action: Action, *, old: bool = False) -> float:
         """Report that a provider is about to be called; give the time on the monotonic clock."""
-        self.emit(ResourceStarted(fqn=fqn, kind=kind, action=action, old=old))
+        self.bus.emit(ResourceStarted(fqn=fqn, kind=kind, action=action, old=old))
         return time.monotonic()
 
     # Secrets

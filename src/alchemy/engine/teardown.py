@@ -268,8 +268,8 @@ class Destroyer:
                     await self._call(record, lambda: provider.delete(context, found))
         return "deleted"
 
-    async def _call(self, record: Record, handler: Callable[[], Awaitable[T]]) -> T:
-        return await self.run.call(
+    def _call(self, record: Record, handler: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        return self.run.call(
             handler,
             fqn=record.fqn,
             action="delete",

@@ -188,21 +188,13 @@ class Codec:
 
 def _remembered(cls: type[Resource], id: str, fqn: str, values: dict[str, Any]) -> Resource:
     """Make a resource out of remembered values; plain text that was encrypted is opened when it is first read."""
-    sealed: dict[str, Secret[Any]] = {
-        name: value for name, value in values.items() if isinstance(value, Secret) and _opens(cls, name)
-    }
     made = make_detached(cls, id=id, fqn=fqn, values=values)
-    if sealed:
-        for name in sealed:
-            del made.__dict__[name]
-        made.__dict__["_sealed"] = sealed
+    if cls._spec.opened:
+        fields = made.__dict__
+        sealed = {name: fields.pop(name) for name in cls._spec.opened if isinstance(fields.get(name), Secret)}
+        if sealed:
+            fields["_sealed"] = sealed
     return made
-
-
-def _opens(cls: type[Resource], name: str) -> bool:
-    """Say whether a field is encrypted, though its value is plain to the program."""
-    field = cls._spec.inputs.get(name) or cls._spec.outputs.get(name)
-    return field is not None and field.secret and not field.wrapped
 
 
 def given_values(resource: Resource) -> Mapping[str, Any]:

@@ -1,12 +1,8 @@
 """Removing files in threads, which wait for the file system side by side."""
 
-# Plain calls of the os module: with thousands of files, Path objects would cost as much as the work.
-# ruff: noqa: PTH120
-
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import threading
 from collections import Counter
@@ -49,7 +45,7 @@ class Removals:
         Raises:
             ProviderError: it cannot be removed.
         """
-        folder = os.path.dirname(path)
+        folder = path.rpartition("/")[0]
         self._busy[folder] += 1
         try:
             existed = await self._unlink(path)
@@ -62,14 +58,14 @@ class Removals:
             self._folders.remove_above(path, data)
         return existed
 
-    async def _unlink(self, path: str) -> bool:
+    def _unlink(self, path: str) -> asyncio.Future[bool]:
         future: asyncio.Future[bool] = self._loop.create_future()
         self._wanted.put((path, future))
         if len(self._threads) < THREADS:
             thread = threading.Thread(target=self._work, name="alchemy-fs-remove", daemon=True)
             self._threads.append(thread)
             thread.start()
-        return await future
+        return future
 
     async def close(self) -> None:
         """End the threads, after what they have begun."""

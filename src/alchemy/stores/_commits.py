@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from alchemy.errors import StateError
 
@@ -13,30 +13,26 @@ PATIENCE = 0.02
 """Seconds for which a change that nobody waits for may stay in memory alone."""
 
 
-@dataclass(slots=True, frozen=True)
-class Written:
+class Written(NamedTuple):
     """Records to be written in one commit, each as FQN, encoded record, is it a scope's; and what is dropped."""
 
     records: list[tuple[str, bytes, bool]]
     dropped: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, frozen=True)
-class Dropped:
+class Dropped(NamedTuple):
     """Records to be dropped in one commit."""
 
     fqns: tuple[str, ...]
 
 
-@dataclass(slots=True, frozen=True)
-class Cleared:
+class Cleared(NamedTuple):
     """A chain of which everything is to be dropped in one commit."""
 
     chain: str
 
 
-@dataclass(slots=True, frozen=True)
-class Saved:
+class Saved(NamedTuple):
     """A backup to be kept."""
 
     name: str
@@ -121,14 +117,15 @@ class Committer:
         self._open = Group(self._hurry)
         self._last: Group | None = None
         self._failed: Group | None = None
-        self._wake = threading.Condition()
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._hurried = False
 
     def add(self, change: Change) -> Ack:
         """Queue a change."""
-        with self._wake:
+        with self._lock:
             group = self._open
             group.changes.append(change)
             group.untold += 1
