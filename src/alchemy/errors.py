@@ -141,14 +141,27 @@ class LockedError(AlchemyError):
     """Somebody else holds the unit.
 
     Attributes:
-        unit: what is held, such as `notes/prod`.
+        unit: what is held, such as `notes/prod`; it may lie above or below what was asked for.
         owner: who holds it, from where and since when, in words.
+        since: when they took it; UTC, ISO 8601; empty when that is not known.
+        deadline: until when they hold it unless they renew; seconds since the epoch, or `None`.
     """
 
-    def __init__(self, message: str, *, unit: str, owner: str, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        unit: str,
+        owner: str,
+        since: str = "",
+        deadline: float | None = None,
+        hint: str | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.unit = unit
         self.owner = owner
+        self.since = since
+        self.deadline = deadline
 
 
 class TargetMismatch(AlchemyError):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
-import os
 import secrets
-import socket
 import time
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import replace
@@ -23,7 +20,8 @@ from alchemy.errors import AlchemyError, LockedError, StateError
 from alchemy.events import Bus, Notice, RunFinished, RunStarted, Waiting
 from alchemy.finalizing import Finalize
 from alchemy.names import RESERVED_STAGE, unit_of
-from alchemy.ports import Lease, Owner, StateStore
+from alchemy.owner import owner_of
+from alchemy.ports import Lease, StateStore
 from alchemy.resource import Resource
 from alchemy.runlog import RunLog
 from alchemy.scope import Scope, get_current, set_current
@@ -444,18 +442,6 @@ async def destroy_unit(unit: str, **options: Any) -> None:
             pass
     finally:
         set_current(before)
-
-
-def owner_of(operation: str) -> Owner:
-    """Say who holds a lease: this process, for `operation`."""
-    ci = next(
-        (os.environ[name] for name in ("GITHUB_RUN_ID", "CI_PIPELINE_ID", "BUILD_ID") if os.environ.get(name)), None
-    )
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = "unknown"
-    return Owner(user=user, host=socket.gethostname(), pid=os.getpid(), operation=operation, run=ci)
 
 
 def _shown(values: dict[str, Any]) -> dict[str, Any]:

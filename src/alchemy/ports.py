@@ -38,11 +38,11 @@ class Owner(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Lease(msgspec.Struct, kw_only=True, frozen=True):
-    """The right to write one unit.
+    """The right to write what lies within a chain.
 
     Attributes:
-        unit: `notes/prod`, or `notes/test/<id>`.
-        token: the fencing token: larger than every earlier one of this unit, never used again.
+        unit: the chain: `notes/prod`, or `notes/test/<id>`; also `notes`, or `notes/prod/database`.
+        token: the fencing token: larger than every earlier one of this chain, never used again.
         since: when it was taken; UTC, ISO 8601.
         deadline: until when others wait for a renewal; seconds since the epoch.
     """
@@ -93,7 +93,7 @@ class StateStore(Protocol):
 
     @property
     def url(self) -> str:
-        """Where it is, without credentials: `file:///…/.alchemy`, `memory:`."""
+        """Where it is, without credentials: `file:///…/.alchemy`, `memory:1`."""
         ...
 
     async def init(self) -> None:
@@ -112,34 +112,49 @@ class StateStore(Protocol):
         """Write an application's record once; give the one that stands, whoever wrote it."""
         ...
 
-    async def acquire(self, unit: str, *, owner: Owner, timeout: float, ttl: float = 60.0) -> Lease:
-        """Take the unit.
+    async def acquire(self, chain: str, *, owner: Owner, timeout: float, ttl: float = 60.0) -> Lease:
+        """Take a chain: an application, a unit, or a scope within one, with everything below it.
+
+        It cannot be held while somebody holds one above or below it; those beside it are not concerned. The lease is
+        renewed in the background until it is released, and kept for ten minutes while the event loop is blocked.
+        Runs hold units; a lease on another chain is for rare writes by hand: each commit takes the unit for a moment.
 
         Args:
-            unit: to be held; every scope within it is held with it.
+            chain: to be held.
             owner: told to whoever waits.
             timeout: seconds to wait for another holder; 0 asks once.
             ttl: seconds without a renewal after which others may take it.
 
         Raises:
-            LockedError: somebody else still holds it.
+            LockedError: somebody else still holds it, or a chain above or below it; says which.
+        """
+        ...
+
+    def check(self, lease: Lease) -> bool:
+        """Say without asking anybody whether the chain is surely held still: to be asked before every provider call.
+
+        `True`: it was renewed less than a ttl ago, by a clock that goes on while the machine sleeps or the process is
+        stopped. `False`: that is not sure; `renew` finds out.
+
+        Raises:
+            LeaseLost: it is known to be lost.
         """
         ...
 
     async def renew(self, lease: Lease) -> Lease:
-        """Move the deadline. Raises `LeaseLost` when somebody newer holds the unit."""
+        """Move the deadline. Raises `LeaseLost`, which says who took it, when somebody newer holds the chain."""
         ...
 
     async def release(self, lease: Lease) -> None:
-        """Give the unit back; safe to repeat, and harmless when the lease is lost."""
+        """Give the chain back; safe to repeat, and harmless when the lease is lost."""
         ...
 
     async def locks(self) -> Sequence[Lease]:
         """List the leases that are held now."""
         ...
 
-    async def break_(self, unit: str) -> None:
-        """Take the unit away from whoever holds it: its next write is refused."""
+    async def break_(self, chain: str) -> None:
+        """Take the chain away from whoever holds it: its next write is refused. Those above and below it stay held."""
         ...
 
     async def load(self, unit: str, *, lease: Lease | None = None) -> Snapshot:

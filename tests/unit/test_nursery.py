@@ -101,7 +101,7 @@ async def test_cancellation_lets_the_running_call_finish(cloud: Cloud, store: St
         await task
     assert cloud.changes() == ["create a"]
     assert {id: str(record.status) for id, record in store.records().items()} == {"a": "created"}
-    assert not store.memory.units["app/dev"].lease
+    assert not store.memory.holder("app/dev")
 
 
 @pytest.mark.parametrize("where", ["body", "nested", "leaving"])
@@ -130,7 +130,7 @@ async def test_a_second_cancellation_aborts(cloud: Cloud, store: Store, where: s
     assert task.cancelled()
     (record,) = store.records().values()
     assert record.status == "creating"
-    assert not store.memory.units["app/dev"].lease
+    assert not store.memory.holder("app/dev")
 
 
 async def test_a_second_cancellation_aborts_a_composites_parts(cloud: Cloud, store: Store) -> None:
@@ -164,7 +164,7 @@ def test_a_program_that_never_finalizes_is_not_cut(cloud: Cloud, store: Store) -
 
     asyncio.run(main())
     assert store.records()["a"].status == "created"
-    assert not store.memory.units["app/dev"].lease
+    assert not store.memory.holder("app/dev")
     notices = [event.message for event in cloud.events if isinstance(event, Notice)]
     assert any("never finalized" in message for message in notices)
     assert cloud.ops("delete") == []
@@ -189,7 +189,7 @@ def test_a_forgotten_nested_scope_is_not_cut_either(cloud: Cloud, store: Store) 
 
     asyncio.run(main())
     assert store.records()["inner/a"].status == "created"
-    assert not store.memory.units["app/dev"].lease
+    assert not store.memory.holder("app/dev")
 
 
 def test_nothing_is_destroyed_when_nobody_finalizes(cloud: Cloud, store: Store) -> None:

@@ -24,7 +24,8 @@ def open_store(place: str | Path) -> StateStore:
     """Give the store for a place; nothing is opened before its `init`.
 
     Args:
-        place: a path, or a URL: `file:///srv/state/.alchemy`, `file:.alchemy`, `memory:` (gone with the object),
+        place: a path, or a URL: `file:///srv/state/.alchemy`, `file:.alchemy`, `memory:` (a new one, gone with the
+            object), `memory:NAME` (that of this process which is called so, if it is still there),
             or a scheme of an installed package, which names a callable that takes the URL under the entry point
             group `alchemy.stores`.
 
@@ -41,9 +42,10 @@ def open_store(place: str | Path) -> StateStore:
     if scheme == "file":
         return _file_store(_path_of(place))
     if scheme == "memory":
-        from alchemy.stores._memory import MemoryStore
+        from alchemy.stores._memory import Memory, MemoryStore
 
-        return MemoryStore()
+        name = place.partition(":")[2]
+        return MemoryStore(Memory.named(name) if name else None)
     return _third_party(scheme, place)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import socket
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,17 +11,31 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from alchemy.errors import AlchemyError, LeaseLost, StateError
+from alchemy.errors import AlchemyError, StateError
 from alchemy.names import is_within, unit_of
 from alchemy.ports import Lease, Owner, Problem, Snapshot
 from alchemy.state import Application, Record, encode
+from alchemy.stores._chains import HeldChain
+from alchemy.stores._clocks import awake
 from alchemy.stores._commits import Ack, Change, Cleared, Committer, Dropped, Group, Saved, Written
 from alchemy.stores._disk import Disk
 from alchemy.stores._folder import Folder
+from alchemy.stores._guards import GUARD_WAIT
 from alchemy.stores._held import HeldUnit
-from alchemy.stores._layout import check_backup_name, check_log_name, check_unit, check_within
-from alchemy.stores._leases import Held, Sighting, UnitLock, locked_error
+from alchemy.stores._layout import (
+    check_backup_name,
+    check_chain,
+    check_log_name,
+    check_unit,
+    check_within,
+    is_unit,
+    one_unit,
+)
+from alchemy.stores._leases import UnitLock
+from alchemy.stores._lockfile import Held, Sighting
 from alchemy.stores._problems import find_problems
+from alchemy.stores._refusals import locked_error, not_held
+from alchemy.stores._renewal import Renewal
 from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
 
 _P = ParamSpec("_P")
@@ -96,32 +108,40 @@ class FileStore:
         """Write an application's record once; give the one that stands."""
         return await self._run(self._folder.create_application, application)
 
-    async def acquire(self, unit: str, *, owner: Owner, timeout: float, ttl: float = 60.0) -> Lease:
-        """Take a unit; a holder on this host that has died is noticed at once."""
-        check_unit(unit)
-        end = time.monotonic() + timeout
+    async def acquire(self, chain: str, *, owner: Owner, timeout: float, ttl: float = 60.0) -> Lease:
+        """Take a chain; a holder on this machine that has died is noticed at once."""
+        check_chain(chain)
+        began = time.monotonic()
         pause = _FIRST_PAUSE
-        sighting: Sighting | None = None
+        sightings: dict[str, Sighting] = {}
         while True:
-            taken = await self._take(unit, owner, ttl, sighting)
+            taken = await self._take(chain, owner, ttl, sightings)
             if isinstance(taken, UnitLock):
                 break
-            if sighting is None or (sighting.token, sighting.deadline) != (taken.token, taken.deadline):
-                sighting = Sighting(taken.token, taken.deadline, time.monotonic())
-            left = end - time.monotonic()
+            seen = sightings.get(taken.unit)
+            if seen is None or (seen.token, seen.deadline) != (taken.token, taken.deadline):
+                sightings[taken.unit] = Sighting(taken.token, taken.deadline, awake())
+            # Nobody is refused because of a commit that is over in a moment.
+            left = began + (max(timeout, GUARD_WAIT) if taken.brief else timeout) - time.monotonic()
             if left <= 0:
-                raise locked_error(unit, taken, self._folder.lock_path(unit))
+                raise locked_error(chain, taken.lease())
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
-        loop = asyncio.get_running_loop()
-        self._units[unit] = _Held(loop, HeldUnit(self._folder.disk, self._folder.unit_folder(unit), taken))
+        self._units[chain] = _Held(asyncio.get_running_loop(), self._folder, taken)
         return taken.content.lease()
+
+    def check(self, lease: Lease) -> bool:
+        """Say without asking anybody whether a chain is surely held still."""
+        held = self._held(lease)
+        if held is None:
+            raise not_held(lease)
+        return held.lock.is_sure()
 
     async def renew(self, lease: Lease) -> Lease:
         """Move the deadline; a thread does it by itself every quarter of the ttl."""
         held = self._held(lease)
         if held is None:
-            raise _not_held(lease)
+            raise not_held(lease)
         return await self._run(held.lock.renew)
 
     async def release(self, lease: Lease) -> None:
@@ -137,11 +157,11 @@ class FileStore:
 
     async def locks(self) -> Sequence[Lease]:
         """List the leases that are held now."""
-        return await self._run(self._folder.locks, socket.gethostname())
+        return await self._run(self._folder.locks)
 
-    async def break_(self, unit: str) -> None:
-        """Take a unit from its holder."""
-        await self._run(self._folder.break_, unit)
+    async def break_(self, chain: str) -> None:
+        """Take a chain from its holder."""
+        await self._run(self._folder.break_, check_chain(chain))
 
     async def load(self, unit: str, *, lease: Lease | None = None) -> Snapshot:
         """Read a unit; with its lease, after what is queued."""
@@ -149,10 +169,13 @@ class FileStore:
             reading = await self._run(self._folder.read, unit)
             return Snapshot(records=reading.records, notices=reading.notices)
         held = self._held(lease)
-        if held is None or lease.unit != unit:
-            raise _not_held(lease)
+        if held is None:
+            raise not_held(lease)
         await held.committer.flush()
-        reading = await self._run(held.unit.load)
+        if isinstance(held.unit, HeldUnit) and lease.unit == unit:
+            reading = await self._run(held.unit.load)
+        else:
+            reading = await self._run(self._folder.read, check_unit(unit))
         return Snapshot(records=reading.records, notices=reading.notices)
 
     async def list(self, chain: str) -> Sequence[str]:
@@ -163,7 +186,7 @@ class FileStore:
         """List the chains directly below `chain`."""
         if not chain:
             return await self._run(self._folder.apps)
-        if _is_unit(chain):
+        if _in_unit(chain):
             return scopes_in(await self.all(chain), chain)
         return await self._run(self._below, chain)
 
@@ -178,7 +201,7 @@ class FileStore:
     async def get_batch(self, fqns: Sequence[str]) -> Mapping[str, Record]:
         """Read several records."""
         found: dict[str, Record] = {}
-        for unit in dict.fromkeys(unit_of(fqn) for fqn in fqns if _is_unit(fqn)):
+        for unit in dict.fromkeys(unit_of(fqn) for fqn in fqns if _in_unit(fqn)):
             records = await self.all(unit)
             found |= {fqn: records[fqn] for fqn in fqns if fqn in records}
         return found
@@ -189,11 +212,9 @@ class FileStore:
 
     def set(self, lease: Lease, *records: Record, drop: Sequence[str] = ()) -> Awaitable[None]:
         """Write records, and drop others, in one commit."""
-        for fqn in drop:
-            check_within(fqn, lease.unit)
+        _check_one_unit(lease, *(record.fqn for record in records), *drop)
         written: builtins.list[tuple[str, bytes, bool]] = []
         for record in records:
-            check_within(record.fqn, lease.unit)
             try:
                 written.append((record.fqn, encode(record), record.is_scope))
             except TypeError as error:
@@ -202,20 +223,19 @@ class FileStore:
 
     def delete(self, lease: Lease, *fqns: str) -> Awaitable[None]:
         """Drop records in one commit."""
-        for fqn in fqns:
-            check_within(fqn, lease.unit)
+        _check_one_unit(lease, *fqns)
         return self._add(lease, Dropped(fqns))
 
     def clear_scope(self, lease: Lease, chain: str) -> Awaitable[None]:
         """Drop a scope's records and all below it in one commit."""
-        check_within(chain, lease.unit)
+        _check_one_unit(lease, chain)
         return self._add(lease, Cleared(chain))
 
     async def fold(self, lease: Lease) -> None:
         """Turn the journal into record files."""
         held = self._held(lease)
         if held is None:
-            raise _not_held(lease)
+            raise not_held(lease)
         await held.committer.flush()
         await self._run(held.unit.fold)
 
@@ -262,7 +282,7 @@ class FileStore:
         held = self._held(lease)
         if held is None:
             group = Group()
-            group.settle(_not_held(lease))
+            group.settle(not_held(lease))
             return Ack(group, None)
         return held.committer.add(change)
 
@@ -271,7 +291,7 @@ class FileStore:
         return held if held is not None and held.lock.content.token == lease.token else None
 
     def _all(self, chain: str) -> dict[str, Record]:
-        if _is_unit(chain):
+        if _in_unit(chain):
             return all_in(self._folder.read(unit_of(chain)).records, chain)
         found: dict[str, Record] = {}
         for app in [chain.partition("/")[0]] if chain else self._folder.apps():
@@ -283,8 +303,8 @@ class FileStore:
     def _below(self, chain: str) -> Sequence[str]:
         return [unit for unit in self._folder.units(chain.partition("/")[0]) if is_within(unit, chain)]
 
-    async def _take(self, unit: str, owner: Owner, ttl: float, sighting: Sighting | None) -> UnitLock | Held:
-        attempt = self._submit(self._folder.take, unit, owner, ttl, sighting)
+    async def _take(self, chain: str, owner: Owner, ttl: float, seen: Mapping[str, Sighting]) -> UnitLock | Held:
+        attempt = self._submit(self._folder.take, chain, owner, ttl, seen)
         try:
             return await asyncio.shield(asyncio.wrap_future(attempt))
         except asyncio.CancelledError:
@@ -324,39 +344,39 @@ class FileStore:
 
 
 class _Held:
-    """A unit that this store holds, with the threads that write it and renew its lease."""
+    """A chain that this store holds, with the threads that write it and renew its lease."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, unit: HeldUnit) -> None:
-        self.unit = unit
-        self.lock = unit.lock
-        self.committer = Committer(loop, unit.commit, f"alchemy-commit {self.lock.content.unit}")
-        self._released = threading.Event()
-        threading.Thread(target=self._renew, name=f"alchemy-lease {self.lock.content.unit}", daemon=True).start()
+    def __init__(self, loop: asyncio.AbstractEventLoop, folder: Folder, lock: UnitLock) -> None:
+        chain = lock.content.unit
+        self.lock = lock
+        self.unit: HeldUnit | HeldChain = (
+            HeldUnit(folder.disk, folder.unit_folder(chain), lock) if is_unit(chain) else HeldChain(folder, lock)
+        )
+        self.committer = Committer(loop, self.unit.commit, f"alchemy-commit {chain}")
+        self._renewal = Renewal(loop, ttl=lock.content.ttl, renew=lock.renew, give_up=lock.lose, name=chain)
 
     def close(self) -> None:
         """Write what is queued, then let everything go."""
-        self._released.set()
+        self._renewal.stop()
         self.committer.stop()
         self.unit.close()
         self.lock.release()
 
     def abandon(self, *, kept: bool) -> None:
         """Let go without giving back; see `FileStore.abandon`."""
-        self._released.set()
+        self._renewal.stop()
         if not kept:
             self.lock.close()  # whatever is written from now on is refused
         self.committer.stop()
         self.unit.abandon()
         self.lock.close()
 
-    def _renew(self) -> None:
-        while not self._released.wait(self.lock.content.ttl / 4):
-            try:
-                self.lock.renew()
-            except LeaseLost:
-                return
-            except (AlchemyError, OSError):
-                continue  # the deadline allows for three more tries
+
+def _check_one_unit(lease: Lease, *fqns: str) -> None:
+    for fqn in fqns:
+        check_within(fqn, lease.unit)
+    if "/" not in lease.unit and fqns:
+        one_unit(lease.unit, fqns)
 
 
 def _give_back(attempt: Future[UnitLock | Held]) -> None:
@@ -366,13 +386,6 @@ def _give_back(attempt: Future[UnitLock | Held]) -> None:
             taken.release()
 
 
-def _is_unit(chain: str) -> bool:
+def _in_unit(chain: str) -> bool:
     parts = chain.split("/")
     return len(parts) > (2 if parts[1:2] == ["test"] else 1)
-
-
-def _not_held(lease: Lease) -> LeaseLost:
-    return LeaseLost(
-        f"{lease.unit} is not held under token {lease.token} by this store (any more)",
-        hint="take the unit again",
-    )

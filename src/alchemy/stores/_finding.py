@@ -55,12 +55,8 @@ def name_unit(folder: str, app: str) -> str | None:
 def lock_files(folder: str) -> list[str]:
     """List the lock files in a folder and below it."""
     found: list[str] = []
-    for name in _folders(folder):
-        found.extend(lock_files(f"{folder}/{name}"))
-    try:
-        found.extend(f"{folder}/{name}" for name in os.listdir(folder) if name.endswith(".lock"))  # noqa: PTH208
-    except FileNotFoundError:
-        return []
+    for above, _, names in os.walk(folder):
+        found.extend(f"{above}/{name}" for name in names if name.endswith(".lock"))
     return found
 
 

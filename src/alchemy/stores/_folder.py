@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from alchemy.errors import StateDamaged, StateError, StateTooNew
+from alchemy.owner import owner_of
 from alchemy.ports import Lease, Owner
 from alchemy.state import VERSION, Application, seal, unseal
 from alchemy.stores._archive import Archive
 from alchemy.stores._disk import Disk
-from alchemy.stores._finding import find_apps, lock_files, name_unit, unit_folders
+from alchemy.stores._finding import find_apps, name_unit, unit_folders
 from alchemy.stores._folding import make_folders
-from alchemy.stores._layout import BACKUPS, LOCKS, LOGS, RECORD, quote_scope, unit_path
-from alchemy.stores._leases import (
-    Held,
-    Sighting,
-    UnitLock,
-    break_lock,
-    guard,
-    guard_path,
-    is_alive,
-    read_lock,
-    reading,
-    take,
-)
+from alchemy.stores._guards import guard, guard_path, reading
+from alchemy.stores._layout import BACKUPS, LOGS, RECORD, is_unit, quote_scope, unit_path
+from alchemy.stores._leases import UnitLock
+from alchemy.stores._lockfile import Held, Sighting
+from alchemy.stores._locks import Locks
 from alchemy.stores._reading import Reading, check_version, list_journals, read_unit
 from alchemy.stores._tree import read_file
 
@@ -44,6 +37,7 @@ class Folder:
     def __init__(self, root: str, disk: Disk) -> None:
         self.root = root
         self.disk = disk
+        self._locks = Locks(root, disk)
 
     def make(self) -> None:
         """Make the folder, hidden from git."""
@@ -62,9 +56,9 @@ class Folder:
         """Give a unit's folder."""
         return f"{self.root}/{unit_path(unit)}"
 
-    def lock_path(self, unit: str) -> str:
-        """Give a unit's lock file."""
-        return f"{self.root}/{LOCKS}/{unit_path(unit)}.lock"
+    def lock_path(self, chain: str) -> str:
+        """Give a chain's lock file."""
+        return self._locks.path(chain)
 
     def read(self, unit: str) -> Reading:
         """Read a unit while nobody folds it."""
@@ -120,31 +114,25 @@ class Folder:
         assert standing is not None
         return standing
 
-    def take(self, unit: str, owner: Owner, ttl: float, sighting: Sighting | None) -> UnitLock | Held:
-        """Try once to take a unit; give the lock, or what its holder says of itself."""
-        path, folder = self.lock_path(unit), self.unit_folder(unit)
-        make_folders(self.disk, path.rpartition("/")[0])
-        with guard(path, exclusive=True):
-            fence = self._check_writable(folder, unit)
-            floor = max([fence, *(token for token, _ in list_journals(folder))])
-            return take(path, unit=unit, owner=owner, ttl=ttl, floor=floor, sighting=sighting)
+    def take(
+        self, chain: str, owner: Owner, ttl: float, sightings: Mapping[str, Sighting] | None = None
+    ) -> UnitLock | Held:
+        """Try once to take a chain; give the lock, or what stands in its way says of itself."""
+        return self._locks.take(
+            chain, owner=owner, ttl=ttl, floor=lambda: self._floor(chain), sightings=sightings or {}
+        )
 
-    def break_(self, unit: str) -> None:
-        """Take a unit away from its holder."""
-        path = self.lock_path(unit)
-        if read_lock(path) is not None:
-            with guard(path, exclusive=True):
-                break_lock(path)
+    def take_briefly(self, unit: str, owner: Owner, ttl: float) -> UnitLock | Held:
+        """Try once to take a unit for one commit under a lease on a chain above or below it."""
+        return self._locks.take_briefly(unit, owner=owner, ttl=ttl, floor=lambda: self._floor(unit))
 
-    def locks(self, host: str) -> Sequence[Lease]:
+    def break_(self, chain: str) -> None:
+        """Take a chain away from its holder."""
+        self._locks.break_(chain, owner_of("unlock"))
+
+    def locks(self) -> Sequence[Lease]:
         """List the leases that are held now."""
-        found: list[Lease] = []
-        for path in lock_files(f"{self.root}/{LOCKS}"):
-            with reading(path):
-                content = read_lock(path)
-                if content is not None and is_alive(path, content, host):
-                    found.append(content.lease())
-        return sorted(found, key=lambda lease: lease.unit)
+        return self._locks.held()
 
     def apps(self) -> Sequence[str]:
         """List the applications that have a record or units, sorted."""
@@ -175,6 +163,14 @@ class Folder:
                 archive.drop(names)
         else:
             archive.drop(names)
+
+    def _floor(self, chain: str) -> int:
+        """Refuse a unit that only a newer version may write; give the highest token that its files know of."""
+        if not is_unit(chain):
+            return 0
+        folder = self.unit_folder(chain)
+        fence = self._check_writable(folder, chain)
+        return max([fence, *(token for token, _ in list_journals(folder))])
 
     def _check_writable(self, folder: str, unit: str) -> int:
         """Refuse a unit that only a newer version may write; give the fence in its own record."""

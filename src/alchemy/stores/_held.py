@@ -23,6 +23,7 @@ from alchemy.stores._folding import (
     remove_unit,
     write_head,
 )
+from alchemy.stores._guards import guard
 from alchemy.stores._index import Index
 from alchemy.stores._journal import (
     NO_SPACE,
@@ -36,7 +37,7 @@ from alchemy.stores._journal import (
     set_payload,
 )
 from alchemy.stores._layout import BACKUPS, RECORD, Places
-from alchemy.stores._leases import UnitLock, guard
+from alchemy.stores._leases import UnitLock
 from alchemy.stores._reading import Manifest, Reading, hash_sums, list_journals, read_unit
 from alchemy.stores._removal import Remover
 from alchemy.stores._tree import read_file
@@ -95,7 +96,9 @@ class HeldUnit:
             self._forget()
             with guard(self.lock.path, exclusive=True):
                 self.lock.check()
-                return self._open()
+                reading = self._open()
+                self.lock.extend()  # reading much takes long
+                return reading
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Write changes as one frame of the journal; they are durable on return."""
@@ -138,6 +141,7 @@ class HeldUnit:
                 assert files is not None
                 if files.changes or files.journals:
                     self._fold(files)
+                self.lock.extend()  # it could not be renewed all the while
 
     def close(self) -> None:
         """Let go of the journal, and leave what is not removed yet."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote as _percent_decode
 
 from alchemy.errors import StateError
@@ -64,21 +64,52 @@ def unquote(quoted: str) -> str | None:
     return None if "~" in quoted else _percent_decode(quoted)
 
 
+def is_unit(chain: str) -> bool:
+    """Say whether a chain is that of a stage or a test scope: what is loaded, and journaled, as one."""
+    parts = chain.split("/")
+    return all(parts) and unit_of(chain) == chain and len(parts) > 1 and parts[1:] != [RESERVED_STAGE]
+
+
 def check_unit(unit: str) -> str:
-    """Give `unit` back if it is the chain of a stage or a test scope: what can be held and loaded."""
-    parts = unit.split("/")
-    if not all(parts) or unit_of(unit) != unit or len(parts) < 2 or parts[1:] == [RESERVED_STAGE]:
+    """Give `unit` back if it is the chain of a stage or a test scope."""
+    if not is_unit(unit):
         raise StateError(
-            f"{unit!r} is not a unit: only a stage or a test scope is held and loaded as one",
+            f"{unit!r} is not a unit: only a stage or a test scope is loaded as one",
             hint="name a stage, such as 'app/prod', or a test scope, such as 'app/test/id'",
         )
     return unit
+
+
+def check_chain(chain: str) -> str:
+    """Give `chain` back if it can be held: an application, a unit, or a scope within one."""
+    parts = chain.split("/")
+    if not all(parts) or parts[1:] == [RESERVED_STAGE]:
+        raise StateError(
+            f"{chain!r} is not a chain that can be held",
+            hint="name an application, a stage, such as 'app/prod', or a scope in it, such as 'app/prod/database'",
+        )
+    return chain
 
 
 def check_within(fqn: str, unit: str) -> None:
     """Refuse to write what lies outside the unit that is held."""
     if not is_within(fqn, unit):
         raise StateError(f"{fqn} is not within {unit}, which is what this run holds")
+
+
+def one_unit(chain: str, fqns: Iterable[str]) -> str:
+    """Give the unit that all of `fqns`, written under a lease on `chain`, lie in.
+
+    Raises:
+        StateError: they lie in several, or in none: a commit is one unit's.
+    """
+    units = {unit_of(fqn) for fqn in fqns} or {unit_of(chain)}
+    if len(units) > 1:
+        raise StateError(
+            f"one commit cannot write to {' and '.join(sorted(units))}",
+            hint="write to each unit in a commit of its own",
+        )
+    return check_unit(units.pop())
 
 
 def check_log_name(name: str) -> str:
@@ -97,8 +128,22 @@ def _check_name(name: str, what: str) -> str:
     return name
 
 
+def lock_name(chain: str, *, folder: bool = False) -> str:
+    """Give the path of a chain's lock (without `.lock`), or of the folder with those below it, from the locks'."""
+    *above, name = check_chain(chain).split("/")
+    parts = [_lock_folder(part) for part in above]
+    return "/".join([*parts, _lock_folder(name) if folder else quote_scope(name)])
+
+
+def _lock_folder(name: str) -> str:
+    """Keep a folder of locks from being called like the lock or guard of another chain."""
+    quoted = quote_scope(name)
+    stem, dot, suffix = quoted.rpartition(".")
+    return f"{stem}%2E{suffix}" if dot and suffix in ("lock", "guard", "new") else quoted
+
+
 def unit_path(unit: str) -> str:
-    """Give a unit's folder relative to the root, and its lock's path (without `.lock`) relative to the locks."""
+    """Give a unit's folder relative to the root."""
     app, *rest = check_unit(unit).split("/")
     if len(rest) == 2:
         return f"{quote_scope(app)}/{RESERVED_STAGE}/{quote_scope(rest[1])}"

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import itertools
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from alchemy.errors import LeaseLost, LockedError, StateError
+from alchemy.errors import LeaseLost, StateError
 from alchemy.names import is_within, unit_of
+from alchemy.owner import owner_of
 from alchemy.ports import Lease, Owner, Problem, Snapshot
 from alchemy.soundness import check_backups, check_records
 from alchemy.state import Application, Record, decode, encode, now
+from alchemy.stores._clocks import elapsed
 from alchemy.stores._commits import Ack, Group
-from alchemy.stores._layout import check_backup_name, check_log_name, check_unit, check_within
+from alchemy.stores._layout import (
+    check_backup_name,
+    check_chain,
+    check_log_name,
+    check_unit,
+    check_within,
+    is_unit,
+    one_unit,
+)
+from alchemy.stores._refusals import locked_error, not_held
+from alchemy.stores._renewal import Renewal
 from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
 
 _PAUSE = 0.01
@@ -30,18 +44,49 @@ class _Unit:
     records: dict[str, bytes] = field(default_factory=dict[str, bytes])
     logs: dict[str, bytes] = field(default_factory=dict[str, bytes])
     backups: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+
+@dataclass(slots=True)
+class _Lock:
+    """Who holds a chain; the token outlives its holders.
+
+    Attributes:
+        renewed: by the clock of the `Memory`.
+        lost: who had it, or took it away, last, in words.
+    """
+
     token: int = 0
     ttl: float = 60.0
+    renewed: float = 0.0
     lease: Lease | None = None
+    lost: str = ""
+
+
+_memories: weakref.WeakValueDictionary[str, Memory] = weakref.WeakValueDictionary()
+_numbers = itertools.count(1)
 
 
 class Memory:
-    """What a `MemoryStore` keeps; two stores given the same one are like two processes at one place."""
+    """What a `MemoryStore` keeps; two stores given the same one are like two processes at one place.
 
-    def __init__(self) -> None:
+    Args:
+        name: by which `named` finds it as long as it is there; a number by default.
+        clock: what leases are judged by, in seconds; another one is for tests.
+    """
+
+    def __init__(self, name: str | None = None, *, clock: Callable[[], float] = elapsed) -> None:
+        self.name = name or next(text for text in map(str, _numbers) if text not in _memories)
+        self.clock = clock
         self.applications: dict[str, Application] = {}
         self.units: dict[str, _Unit] = {}
+        self.locks: dict[str, _Lock] = {}
         self.mutex = threading.RLock()
+        _memories[self.name] = self
+
+    @classmethod
+    def named(cls, name: str) -> Memory:
+        """Give the memory of that name; a new one when there is none (any more)."""
+        return _memories.get(name) or cls(name)
 
     def unit(self, unit: str) -> _Unit:
         """Give a unit's place, making it if need be."""
@@ -54,6 +99,47 @@ class Memory:
         kept = {fqn: raw for fqn, raw in raw.items() if not chain or is_within(fqn, chain)}
         return {fqn: decode(raw, where=f"memory:{fqn}") for fqn, raw in kept.items()}
 
+    def take(self, chain: str, owner: Owner, ttl: float) -> Lease | _Lock:
+        """Try once to take a chain; give the lease, or the lock that is in the way."""
+        with self.mutex:
+            around = [lock for other, lock in self.locks.items() if is_within(other, chain) or is_within(chain, other)]
+            for lock in around:
+                if lock.lease is not None and self.is_held(lock):
+                    return lock
+            for lock in around:
+                if lock.lease is not None:
+                    self.take_away(lock, f": {owner} has taken {chain} since {now()}")
+            lock = self.locks.setdefault(chain, _Lock())
+            lock.token += 1
+            lock.ttl, lock.renewed, lock.lost = ttl, self.clock(), ""
+            lock.lease = Lease(unit=chain, token=lock.token, owner=owner, since=now(), deadline=time.time() + ttl)
+            return lock.lease
+
+    def take_away(self, lock: _Lock, whom: str) -> None:
+        """Have a chain's holder be none any more."""
+        with self.mutex:
+            lock.token += 1
+            lock.lease, lock.lost = None, whom
+
+    def holder(self, chain: str) -> Lease | None:
+        """Give the lease that a chain is held under now."""
+        lock = self.locks.get(chain)
+        return lock.lease if lock is not None and self.is_held(lock) else None
+
+    def is_held(self, lock: _Lock) -> bool:
+        """Say whether a lock's holder has renewed less than a ttl ago."""
+        return lock.lease is not None and self.clock() - lock.renewed < lock.ttl
+
+    def held(self, lease: Lease) -> _Lock:
+        """Give a lease's lock, unless it is lost."""
+        lock = self.locks.get(lease.unit)
+        if lock is None or (lock.lease is None and lock.token == lease.token):
+            raise not_held(lease)
+        if lock.lease is None or lock.token != lease.token:
+            whom = f": {lock.lease.owner} has it since {lock.lease.since}" if lock.lease is not None else lock.lost
+            raise LeaseLost(f"{lease.unit} was taken away from this run{whom}", hint="take it again")
+        return lock
+
 
 class MemoryStore:
     """State in memory.
@@ -65,12 +151,13 @@ class MemoryStore:
     def __init__(self, memory: Memory | None = None) -> None:
         self.memory = memory or Memory()
         self._failed: Group | None = None
-        self._taken: dict[str, int] = {}
+        self._lost: dict[str, str] = {}
+        self._renewals: dict[str, tuple[Lease, Renewal]] = {}
 
     @property
     def url(self) -> str:
-        """Where it is."""
-        return "memory:"
+        """Where it is: no two memories share a URL."""
+        return f"memory:{self.memory.name}"
 
     async def init(self) -> None:
         """There is nothing to make ready."""
@@ -83,10 +170,11 @@ class MemoryStore:
         they are on one host, and writes were made at the call, so there is nothing to be `kept`.
         """
         with self.memory.mutex:
-            for unit, token in self._taken.items():
-                place = self.memory.unit(unit)
-                if place.token == token:
-                    place.lease = None
+            for lease, _ in list(self._renewals.values()):
+                lock = self.memory.locks[lease.unit]
+                if lock.token == lease.token:
+                    lock.lease = None
+                self._forget(lease.unit)
 
     async def application(self, app: str) -> Application | None:
         """Read an application's record."""
@@ -97,59 +185,62 @@ class MemoryStore:
         with self.memory.mutex:
             return self.memory.applications.setdefault(application.app, application)
 
-    async def acquire(self, unit: str, *, owner: Owner, timeout: float, ttl: float = 60.0) -> Lease:
-        """Take a unit; one whose deadline has passed is free."""
+    async def acquire(self, chain: str, *, owner: Owner, timeout: float, ttl: float = 60.0) -> Lease:
+        """Take a chain; one whose holder has not renewed it for a ttl is free."""
+        check_chain(chain)
         end = time.monotonic() + timeout
         while True:
-            with self.memory.mutex:
-                place = self.memory.unit(unit)
-                holder = place.lease
-                if holder is None or holder.deadline < time.time():
-                    place.token += 1
-                    place.ttl = ttl
-                    self._taken[unit] = place.token
-                    place.lease = Lease(
-                        unit=unit, token=place.token, owner=owner, since=now(), deadline=time.time() + ttl
-                    )
-                    return place.lease
+            taken = self.memory.take(chain, owner, ttl)
+            if isinstance(taken, Lease):
+                break
             left = end - time.monotonic()
             if left <= 0:
-                raise LockedError(
-                    f"{unit} is held by {holder.owner} since {holder.since}",
-                    unit=unit,
-                    owner=f"{holder.owner}, since {holder.since}",
-                    hint="wait for that run to end, or break the lock",
-                )
+                assert taken.lease is not None
+                raise locked_error(chain, taken.lease)
             await asyncio.sleep(min(_PAUSE, left))
+        self._forget(chain)
+        renewal = Renewal(
+            asyncio.get_running_loop(),
+            ttl=ttl,
+            renew=lambda: self._renew(taken),
+            give_up=lambda why: self._give_up(taken, why),
+            name=chain,
+        )
+        self._renewals[chain] = (taken, renewal)
+        return taken
+
+    def check(self, lease: Lease) -> bool:
+        """Say whether a chain is surely held still."""
+        with self.memory.mutex:
+            return self.memory.is_held(self._held(lease))
 
     async def renew(self, lease: Lease) -> Lease:
-        """Move the deadline by the lease's ttl from now."""
-        with self.memory.mutex:
-            place = self._held(lease)
-            place.lease = msgspec.structs.replace(lease, deadline=time.time() + place.ttl)
-            return place.lease
+        """Move the deadline by the lease's ttl from now; a thread does it by itself every quarter of the ttl."""
+        return self._renew(lease)
 
     async def release(self, lease: Lease) -> None:
-        """Give the unit back; raise what went wrong with a write that nobody awaited."""
+        """Give the chain back; raise what went wrong with a write that nobody awaited."""
         with self.memory.mutex:
-            place = self.memory.unit(lease.unit)
-            if place.lease is not None and place.token == lease.token:
-                place.lease = None
+            lock = self.memory.locks.get(lease.unit)
+            if lock is not None and lock.lease is not None and lock.token == lease.token:
+                lock.lease, lock.lost = None, f": {lease.owner} had it since {lease.since}"
+        known = self._renewals.get(lease.unit)
+        if known is not None and known[0].token == lease.token:
+            self._forget(lease.unit)
         self._tell()
 
     async def locks(self) -> Sequence[Lease]:
         """List the leases that are held now."""
         with self.memory.mutex:
-            leases = [place.lease for place in self.memory.units.values() if place.lease is not None]
-        return sorted((lease for lease in leases if lease.deadline >= time.time()), key=lambda lease: lease.unit)
+            held = [lock.lease for lock in self.memory.locks.values() if lock.lease and self.memory.is_held(lock)]
+        return sorted(held, key=lambda lease: lease.unit)
 
-    async def break_(self, unit: str) -> None:
-        """Take a unit from its holder."""
+    async def break_(self, chain: str) -> None:
+        """Take a chain from its holder."""
         with self.memory.mutex:
-            place = self.memory.unit(unit)
-            if place.lease is not None:
-                place.token += 1
-                place.lease = None
+            lock = self.memory.locks.get(check_chain(chain))
+            if lock is not None and lock.lease is not None:
+                self.memory.take_away(lock, f": its lock was broken by {owner_of('unlock')}, at {now()}")
 
     async def load(self, unit: str, *, lease: Lease | None = None) -> Snapshot:
         """Read a unit."""
@@ -192,11 +283,9 @@ class MemoryStore:
     def set(self, lease: Lease, *records: Record, drop: Sequence[str] = ()) -> Awaitable[None]:
         """Write records, and drop others, in one commit; it is made at the call."""
         dropped = tuple(drop)
-        for fqn in dropped:
-            check_within(fqn, lease.unit)
+        unit = _unit_of(lease, *(record.fqn for record in records), *dropped)
         written: dict[str, bytes] = {}
         for record in records:
-            check_within(record.fqn, lease.unit)
             try:
                 written[record.fqn] = encode(record)
             except TypeError as error:
@@ -207,23 +296,22 @@ class MemoryStore:
                 place.records.pop(fqn, None)
             place.records.update(written)
 
-        return self._change(lease, write)
+        return self._change(lease, unit, write)
 
     def delete(self, lease: Lease, *fqns: str) -> Awaitable[None]:
         """Drop records in one commit; it is made at the call."""
-        for fqn in fqns:
-            check_within(fqn, lease.unit)
-        return self._change(lease, lambda place: [place.records.pop(fqn, None) for fqn in fqns])
+        unit = _unit_of(lease, *fqns)
+        return self._change(lease, unit, lambda place: [place.records.pop(fqn, None) for fqn in fqns])
 
     def clear_scope(self, lease: Lease, chain: str) -> Awaitable[None]:
         """Drop a scope's records and all below it in one commit; it is made at the call."""
-        check_within(chain, lease.unit)
+        unit = _unit_of(lease, chain)
 
         def clear(place: _Unit) -> None:
             for fqn in [fqn for fqn in place.records if is_within(fqn, chain)]:
                 del place.records[fqn]
 
-        return self._change(lease, clear)
+        return self._change(lease, unit, clear)
 
     async def fold(self, lease: Lease) -> None:
         """There is no log to fold; tells what went wrong with a write that nobody awaited."""
@@ -240,7 +328,7 @@ class MemoryStore:
                 raise StateError(f"{lease.unit} has a backup {name} already: none was made", hint="try again")
             place.backups[name] = content
 
-        return self._change(lease, save)
+        return self._change(lease, one_unit(lease.unit, ()), save)
 
     async def backups(self, unit: str) -> Sequence[str]:
         """List the names of a unit's backups, oldest first."""
@@ -291,13 +379,14 @@ class MemoryStore:
             found += check_backups(keys, unit)
         return found
 
-    def _change(self, lease: Lease, make: Callable[[_Unit], object]) -> Ack:
+    def _change(self, lease: Lease, unit: str, make: Callable[[_Unit], object]) -> Ack:
         group = Group()
         group.untold = 1
         earlier = self._failed if self._failed is not None and self._failed.untold else None
         try:
             with self.memory.mutex:
-                make(self._held(lease))
+                self._held(lease)
+                make(self.memory.unit(unit))
         except StateError as error:
             group.settle(error)
             self._failed = group
@@ -305,12 +394,29 @@ class MemoryStore:
             group.settle(None)
         return Ack(group, earlier)
 
-    def _held(self, lease: Lease) -> _Unit:
-        place = self.memory.unit(lease.unit)
-        if place.lease is None or place.token != lease.token:
-            whom = f": {place.lease.owner} has it since {place.lease.since}" if place.lease is not None else ""
-            raise LeaseLost(f"{lease.unit} is no longer held by this run{whom}", hint="take the unit again")
-        return place
+    def _held(self, lease: Lease) -> _Lock:
+        """Give a lease's lock, unless it is lost or this store has given it up."""
+        why = self._lost.get(lease.unit)
+        if why is not None:
+            raise LeaseLost(f"{lease.unit} {why}", hint="nothing more was written; run again")
+        return self.memory.held(lease)
+
+    def _renew(self, lease: Lease) -> Lease:
+        with self.memory.mutex:
+            lock = self._held(lease)
+            lock.renewed = self.memory.clock()
+            lock.lease = msgspec.structs.replace(lease, deadline=time.time() + lock.ttl)
+            return lock.lease
+
+    def _give_up(self, lease: Lease, why: str) -> None:
+        with self.memory.mutex:
+            self._lost[lease.unit] = why
+
+    def _forget(self, chain: str) -> None:
+        self._lost.pop(chain, None)
+        known = self._renewals.pop(chain, None)
+        if known is not None:
+            known[1].stop()
 
     def _tell(self) -> None:
         failed = self._failed
@@ -324,3 +430,10 @@ def _one_of(kept: Mapping[str, bytes], name: str, message: str) -> bytes:
         known = ", ".join(sorted(kept, reverse=True))
         raise StateError(f"{message} {name}", hint=f"there are {known}" if known else "it has none")
     return kept[name]
+
+
+def _unit_of(lease: Lease, *fqns: str) -> str:
+    """Give the unit that a commit under a lease goes to."""
+    for fqn in fqns:
+        check_within(fqn, lease.unit)
+    return lease.unit if is_unit(lease.unit) else one_unit(lease.unit, fqns)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator, Sequence
 
 from alchemy.errors import AlchemyError
@@ -12,9 +11,10 @@ from alchemy.ports import Problem
 from alchemy.state import STAGE_KIND
 from alchemy.stores._finding import app_folders, lock_files, name_app, name_unit, unit_folders
 from alchemy.stores._folder import Folder
+from alchemy.stores._guards import reading
 from alchemy.stores._inspection import LOOK, REMOVE, Inspection
 from alchemy.stores._layout import ASIDE, LOCKS, RECORD, quote_scope
-from alchemy.stores._leases import read_lock, reading
+from alchemy.stores._lockfile import read_lock
 from alchemy.stores._reading import read_head
 
 _CUT = "put back its state.json, which says what it is called"
@@ -85,7 +85,7 @@ class _Look:
 
     def _is_live(self, unit: str) -> bool:
         try:
-            leases = self._folder.locks(socket.gethostname())
+            leases = self._folder.locks()
         except (AlchemyError, OSError):
             return False  # told with the locks
         return any(is_within(lease.unit, unit) or is_within(unit, lease.unit) for lease in leases)

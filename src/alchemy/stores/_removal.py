@@ -14,8 +14,9 @@ from typing import IO
 
 from alchemy.stores import _sweeper
 from alchemy.stores._disk import Disk
+from alchemy.stores._guards import guard_path
 from alchemy.stores._layout import RECORD
-from alchemy.stores._leases import UnitLock, guard_path
+from alchemy.stores._leases import UnitLock
 from alchemy.stores._sweeper import DONE, remove_record
 
 THREADS = 8

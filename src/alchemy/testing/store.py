@@ -115,9 +115,15 @@ class FaultyStore:
             "create_application", application.app, lambda: self.inner.create_application(application)
         )
 
-    async def acquire(self, unit: str, *, owner: Owner, timeout: float, ttl: float = 60.0) -> Lease:
+    async def acquire(self, chain: str, *, owner: Owner, timeout: float, ttl: float = 60.0) -> Lease:
         """Do as the store does."""
-        return await self._ask("acquire", unit, lambda: self.inner.acquire(unit, owner=owner, timeout=timeout, ttl=ttl))
+        return await self._ask(
+            "acquire", chain, lambda: self.inner.acquire(chain, owner=owner, timeout=timeout, ttl=ttl)
+        )
+
+    def check(self, lease: Lease) -> bool:
+        """Ask whether it is surely held still; that is no call to a store's place, and cannot fail."""
+        return self.inner.check(lease)
 
     async def renew(self, lease: Lease) -> Lease:
         """Do as the store does."""
@@ -134,9 +140,9 @@ class FaultyStore:
         """Do as the store does."""
         return await self._ask("locks", "", self.inner.locks)
 
-    async def break_(self, unit: str) -> None:
+    async def break_(self, chain: str) -> None:
         """Do as the store does."""
-        await self._ask("break_", unit, lambda: self.inner.break_(unit))
+        await self._ask("break_", chain, lambda: self.inner.break_(chain))
 
     async def load(self, unit: str, *, lease: Lease | None = None) -> Snapshot:
         """Do as the store does; what a holder loads begins the unit's history."""

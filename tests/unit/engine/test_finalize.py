@@ -410,7 +410,7 @@ async def test_phase_destroy_reports_failures(cloud: Cloud, store: Store) -> Non
         async with alchemy("app", stage="dev", state_store=store, phase="destroy"):
             pytest.fail("went on")
     assert "app/dev/a" in errors_of(caught.value)[0]
-    assert not store.memory.units["app/dev"].lease
+    assert not store.memory.holder("app/dev")
     await destroy_unit("app/dev", state_store=store)
     assert cloud.objects == {}
 

@@ -17,10 +17,12 @@ import pytest
 
 from alchemy.errors import LeaseLost, LockedError, StateDamaged
 from alchemy.ports import Owner
-from alchemy.stores import FileStore, _leases
+from alchemy.stores import FileStore, _guards
 from alchemy.stores._disk import Disk
 from alchemy.stores._folder import Folder
-from alchemy.stores._leases import Held, Sighting, UnitLock, guard, read_lock
+from alchemy.stores._guards import guard
+from alchemy.stores._leases import UnitLock
+from alchemy.stores._lockfile import Held, Sighting, read_lock
 from alchemy.testing.contract import UNIT, a_resource, an_owner
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +70,7 @@ def folder(tmp_path: Path) -> Folder:
 
 def take(folder: Folder, owner: Owner | None = None, sighting: Sighting | None = None) -> UnitLock | Held:
     """Try to take the unit."""
-    return folder.take(UNIT, owner or an_owner(), 60.0, sighting)
+    return folder.take(UNIT, owner or an_owner(), 60.0, {UNIT: sighting} if sighting else {})
 
 
 def write_lock(folder: Folder, **changes: Any) -> Held:
@@ -76,7 +78,7 @@ def write_lock(folder: Folder, **changes: Any) -> Held:
     lock = take(folder, ELSEWHERE)
     assert isinstance(lock, UnitLock)
     lock.close()
-    content = msgspec.structs.replace(lock.content, **changes)
+    content = msgspec.structs.replace(lock.content, **({"machine": "another"} | changes))
     Path(lock.path).write_bytes(msgspec.json.encode(content))
     return content
 
@@ -89,10 +91,10 @@ def test_a_killed_holder_is_noticed_at_once(folder: Folder) -> None:
         held = take(folder)
         assert isinstance(held, Held)
         assert str(held.owner) == "other@here (pid 0), destroy"
-        assert [lease.token for lease in folder.locks("here")] == [token]
+        assert [lease.token for lease in folder.locks()] == [token]
         taker.send_signal(signal.SIGKILL)
         taker.wait()
-    assert folder.locks("here") == []
+    assert folder.locks() == []
     lock = take(folder)
     assert isinstance(lock, UnitLock)
     assert lock.content.token == token + 1
@@ -121,7 +123,7 @@ def test_a_holder_on_another_host_is_waited_for(folder: Folder) -> None:
     content = write_lock(folder, deadline=time.time() + 30)
     held = take(folder)
     assert isinstance(held, Held)
-    assert [lease.owner for lease in folder.locks("here")] == [ELSEWHERE]
+    assert [lease.owner for lease in folder.locks()] == [ELSEWHERE]
     recent = Sighting(content.token, content.deadline, time.monotonic() - 59)
     assert isinstance(take(folder, sighting=recent), Held)
     renewed = Sighting(content.token, content.deadline - 15, time.monotonic() - 61)
@@ -136,7 +138,7 @@ def test_a_holder_on_another_host_is_waited_for(folder: Folder) -> None:
 def test_a_holder_on_another_host_that_is_long_overdue(folder: Folder) -> None:
     """A whole ttl past its deadline nobody waits any more, whatever the clocks' difference."""
     write_lock(folder, deadline=time.time() - 61)
-    assert folder.locks("here") == []
+    assert folder.locks() == []
     lock = take(folder)
     assert isinstance(lock, UnitLock)
     lock.release()
@@ -211,7 +213,7 @@ def test_a_process_stopped_while_it_guards_is_named(folder: Folder, monkeypatch:
     ):
         pass
     assert "tester@here" in refused.value.owner
-    monkeypatch.setattr(_leases, "GUARD_WAIT", 0.01)
+    monkeypatch.setattr(_guards, "GUARD_WAIT", 0.01)
     with guard(lock.path, exclusive=True), pytest.raises(LockedError):
         folder.read(UNIT)
     lock.release()

@@ -19,14 +19,23 @@ from alchemy.stores import FileStore, MemoryStore, open_store
         ("file:///srv/my%20state", "file:///srv/my state"),
         ("file://localhost/srv/state", "file:///srv/state"),
         (Path("/srv/state"), "file:///srv/state"),
-        ("memory:", "memory:"),
+        ("memory:shared", "memory:shared"),
     ],
 )
 def test_known_places(place: str | Path, url: str) -> None:
     """Paths, file URLs and memory are known."""
     store = open_store(place)
-    assert isinstance(store, MemoryStore if url == "memory:" else FileStore)
+    assert isinstance(store, MemoryStore if url == "memory:shared" else FileStore)
     assert store.url == url
+
+
+def test_each_memory_has_a_place_of_its_own() -> None:
+    """No two share a URL, and a URL leads to the one it came from while that is there."""
+    one, two = open_store("memory:"), MemoryStore()
+    assert one.url != two.url
+    again = open_store(two.url)
+    assert isinstance(again, MemoryStore)
+    assert again.memory is two.memory
 
 
 @pytest.mark.parametrize("place", [".alchemy", "file:.alchemy", "./.alchemy"])

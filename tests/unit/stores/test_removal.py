@@ -21,7 +21,7 @@ from alchemy.errors import LockedError, StateDamaged, StateError
 from alchemy.state import STAGE_KIND, seal, unseal
 from alchemy.stores import _held, _removal, _sweeper, _tree
 from alchemy.stores._disk import Disk
-from alchemy.stores._leases import guard, guard_path
+from alchemy.stores._guards import guard, guard_path
 from alchemy.stores._removal import Remover
 from alchemy.stores._sweeper import Watch
 from alchemy.testing.contract import UNIT, a_resource, a_scope

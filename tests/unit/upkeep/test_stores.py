@@ -60,7 +60,7 @@ async def test_what_cannot_be_read_elsewhere_hides_nothing_else(tmp_path: Path) 
 
 async def test_a_lock_that_changed_hands_is_left_alone(tmp_path: Path) -> None:
     """What is taken away is the lock that was shown, not one that somebody took since."""
-    from alchemy.opening import owner_of
+    from alchemy.owner import owner_of
 
     store = FileStore(tmp_path / "first")
     await store.init()
