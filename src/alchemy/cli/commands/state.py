@@ -1,4 +1,4 @@
-"""`alchemy state`: look into the state. Nothing is locked, and nothing is written."""
+"""`alchemy state`: look into the state, without locking or writing; and bring state from elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from alchemy.cli.commands import state_import
 from alchemy.cli.entry import Commands
 from alchemy.cli.options import given, launch_options
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group("state", cls=Commands)
 def command() -> None:
-    """Look into the state."""
+    """Look into the state, or bring it from elsewhere."""
 
 
 @command.command("list")
@@ -114,3 +115,6 @@ def _read(chain: str | None, options: Mapping[str, Any]) -> Contents:
 
     place = find_place(given(options), operation="state")
     return looking(place, lambda stores: find(stores, chain))
+
+
+command.add_command(state_import.command)
