@@ -19,7 +19,7 @@ from alchemy.importing.aside import entries, write_aside
 from alchemy.importing.composing import Plan, compose
 from alchemy.importing.found import Source
 from alchemy.importing.translating import Translated, translate
-from alchemy.opening import owner_of
+from alchemy.owner import owner_of
 from alchemy.ports import Lease, StateStore
 from alchemy.state import Application, Record
 

@@ -14,7 +14,7 @@ from alchemy.errors import ConfigurationError, LockedError, SecretError, StateEr
 from alchemy.events import Event, ResourceFinished
 from alchemy.fs import CopyFile, File, Folder
 from alchemy.importing import Import, Request, dry_run, read_source, run_import
-from alchemy.opening import owner_of
+from alchemy.owner import owner_of
 from alchemy.ports import StateStore
 from alchemy.random import RandomString
 from alchemy.state import Record, Status
