@@ -89,7 +89,7 @@ class Alchemy:
 
         Args:
             app: its name.
-            options: see `alchemy.config.OPTIONS`, or the page of options in the documentation.
+            options: see `alchemy.options`, or the page of options in the documentation.
 
         Raises:
             DeclarationError: a name that cannot be used; no event loop is running.

@@ -1,7 +1,7 @@
 """Options: what there is, where each may be given, and which source wins.
 
 Strongest first: code (an explicit `None` is not a value), command line, environment, `[tool.alchemy]` in
-`pyproject.toml`, default. `OPTIONS` is the one table; the documentation and the command line are made from it.
+`pyproject.toml`, default. `OPTIONS`, in `options`, is the one table.
 """
 
 from __future__ import annotations
@@ -12,227 +12,14 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from alchemy.errors import ConfigurationError
 from alchemy.events import Listener
-from alchemy.names import default_stage
+from alchemy.options import BY_NAME, NESTED, OPTIONS, OnFailure, Option, Phase, Strategy, flag, milliseconds
 
 if TYPE_CHECKING:
     from alchemy.ports import StateStore
-
-Phase = Literal["up", "destroy", "read"]
-Strategy = Literal["sequential", "parallel", "batched"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One row of the table.
-
-    Attributes:
-        name: in code, and in `[tool.alchemy]`.
-        default: what holds when nobody says anything; a function is called.
-        parse: turns text of the environment into the value.
-        env: the environment variable, if there is one; `env_note` says when its unit differs.
-        nested: whether `alchemy.run(...)` may override it for its scope.
-    """
-
-    name: str
-    help: str
-    parse: Callable[[str], Any]
-    default: Any = None
-    env: str | None = None
-    env_note: str = ""
-    nested: bool = False
-
-
-def _flag(text: str) -> bool:
-    word = text.strip().lower()
-    if word in ("1", "true", "yes", "on"):
-        return True
-    if word in ("0", "false", "no", "off", ""):
-        return False
-    raise ValueError("expected true or false")
-
-
-def _choice(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in words:
-            near = difflib.get_close_matches(text, words, 1)
-            raise ValueError(f"expected one of {', '.join(words)}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        return text
-
-    return parse
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if number < least:
-            raise ValueError(f"expected a whole number of at least {least}")
-        return number
-
-    return parse
-
-
-_positive = _at_least(1)
-_count = _at_least(0)
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ValueError("expected a number of at least 0")
-    return number
-
-
-def _milliseconds(text: str) -> float:
-    return _seconds(text) / 1000
-
-
-OPTIONS: tuple[Option, ...] = (
-    Option(
-        name="stage",
-        help="The environment to work on: one isolated copy of the application.",
-        parse=str,
-        default=default_stage,
-        env="ALCHEMY_STAGE",
-    ),
-    Option(
-        name="phase",
-        help="What a run does: `up` makes things so, `destroy` takes them away, `read` gives what state holds.",
-        parse=_choice(*get_args(Phase)),
-        default="up",
-    ),
-    Option(
-        name="password",
-        help="What secrets in state are encrypted with.",
-        parse=str,
-        env="ALCHEMY_PASSWORD",
-        nested=True,
-    ),
-    Option(
-        name="state_store",
-        help="Where state is kept: a store, or its URL. Default: the files of `state_dir`.",
-        parse=str,
-        env="ALCHEMY_STATE_STORE",
-        nested=True,
-    ),
-    Option(
-        name="state_dir",
-        help="The folder of the file store.",
-        parse=str,
-        default=".alchemy",
-        env="ALCHEMY_STATE_DIR",
-    ),
-    Option(
-        name="enable_locking",
-        help="Wait for somebody else who holds the stage. `False`: take it from them; they can write no more.",
-        parse=_flag,
-        default=True,
-    ),
-    Option(
-        name="lock_timeout",
-        help="Seconds to wait for somebody else's lease.",
-        parse=_seconds,
-        default=30.0,
-        env="ALCHEMY_LOCK_TIMEOUT",
-        env_note="in milliseconds",
-    ),
-    Option(
-        name="destroy_strategy",
-        help="How to destroy: `sequential` one by one in reverse, `parallel` all that the order of dependencies "
-        "allows, `batched` the same, `batch_size` at a time.",
-        parse=_choice(*get_args(Strategy)),
-        default="sequential",
-        env="ALCHEMY_DESTROY_STRATEGY",
-        nested=True,
-    ),
-    Option(
-        name="batch_size",
-        help="How many to destroy at a time with the strategy `batched`.",
-        parse=_positive,
-        default=10,
-        nested=True,
-    ),
-    Option(
-        name="max_retries",
-        help="How often a call that failed in a way that may pass is tried again.",
-        parse=_count,
-        default=3,
-        env="ALCHEMY_MAX_RETRIES",
-        nested=True,
-    ),
-    Option(
-        name="retry_delay",
-        help="Seconds before the first retry; doubled for each further one, with jitter.",
-        parse=_seconds,
-        default=1.0,
-        nested=True,
-    ),
-    Option(
-        name="timeout",
-        help="Seconds that one provider call may take; none: as long as it needs.",
-        parse=_seconds,
-        nested=True,
-    ),
-    Option(
-        name="continue_on_error",
-        help="Go on destroying what does not depend on something that could not be destroyed.",
-        parse=_flag,
-        default=True,
-        nested=True,
-    ),
-    Option(
-        name="parallelism",
-        help="How many provider calls may run at once in the whole run.",
-        parse=_positive,
-        default=32,
-        env="ALCHEMY_PARALLELISM",
-    ),
-    Option(
-        name="adopt",
-        help="Take over objects that exist already under a name the program chose.",
-        parse=_flag,
-        default=False,
-        nested=True,
-    ),
-    Option(
-        name="force",
-        help="Update every resource, also those whose inputs are unchanged.",
-        parse=_flag,
-        default=False,
-    ),
-    Option(
-        name="quiet",
-        help="Show nothing but failures.",
-        parse=_flag,
-        default=False,
-        nested=True,
-    ),
-    Option(
-        name="verbose",
-        help="Show what providers say, and unchanged resources.",
-        parse=_flag,
-        default=False,
-    ),
-    Option(
-        name="local",
-        help="Deploy to the Cloudflare on this machine: no account is needed.",
-        parse=_flag,
-        default=False,
-        env="ALCHEMY_LOCAL",
-    ),
-)
-
-BY_NAME = {option.name: option for option in OPTIONS}
-NESTED = frozenset(option.name for option in OPTIONS if option.nested)
 
 
 class NestedOptions(TypedDict, total=False):
@@ -246,6 +33,7 @@ class NestedOptions(TypedDict, total=False):
     retry_delay: float | None
     timeout: float | None
     continue_on_error: bool | None
+    on_failure: OnFailure | None
     adopt: bool | None
     quiet: bool | None
 
@@ -258,6 +46,7 @@ class AppOptions(NestedOptions, total=False):
     state_dir: str | os.PathLike[str] | None
     enable_locking: bool | None
     lock_timeout: float | None
+    backups: int | None
     parallelism: int | None
     force: bool | None
     verbose: bool | None
@@ -281,6 +70,8 @@ class Settings:
     retry_delay: float = 1.0
     timeout: float | None = None
     continue_on_error: bool = True
+    on_failure: OnFailure = "keep"
+    backups: int = 20
     parallelism: int = 32
     adopt: bool = False
     force: bool = False
@@ -312,12 +103,14 @@ class Launch:
         listeners: hear every event of every application the program opens.
         operation: what holds the lease, for others to read: `deploy`, `destroy`, …
         root: the project's folder; relative paths and `pyproject.toml` are looked up there.
+        program: the file that is run; `None`: the process's own.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     listeners: tuple[Listener, ...] = ()
     operation: str = "deploy"
     root: Path = field(default_factory=Path.cwd)
+    program: Path | None = None
 
 
 launch: ContextVar[Launch | None] = ContextVar("alchemy_launch", default=None)
@@ -397,7 +190,7 @@ def _environment() -> dict[str, Any]:
     for option in OPTIONS:
         text = os.environ.get(option.env) if option.env else None
         if text:
-            parse = _milliseconds if option.env_note == "in milliseconds" else option.parse
+            parse = milliseconds if option.env_note == "in milliseconds" else option.parse
             found[option.name] = _parsed(parse, text, f"the environment variable {option.env}")
     return found
 
@@ -416,6 +209,6 @@ def _checked(option: Option, value: Any, what: str) -> Any:
         if option.name == "state_dir" and isinstance(value, os.PathLike):
             return os.fspath(cast("os.PathLike[str]", value))
         raise ConfigurationError(f"{what} must be text, not {type(value).__name__}")
-    if isinstance(value, bool) != (option.parse is _flag):
+    if isinstance(value, bool) != (option.parse is flag):
         raise ConfigurationError(f"{what} cannot be {value!r}")
     return value if isinstance(value, bool) else _parsed(option.parse, str(value), what)

@@ -24,18 +24,24 @@ class Event(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class RunStarted(Event, frozen=True, kw_only=True):
-    """A unit was leased and loaded. `phase` is what the run does, `known` how many resources state holds."""
+    """A unit was leased and loaded. `phase` is what the run does, `known` how many resources state holds.
+
+    `owner` says who runs it, from where and what for; `options` are those that differ from their defaults.
+    """
 
     type: ClassVar[str] = "run.started"
     unit: str
     phase: str
     known: int = 0
+    owner: str = ""
+    program: str | None = None
+    options: dict[str, Any] = {}
 
 
 class RunFinished(Event, frozen=True, kw_only=True):
     """The unit's run is over. `counts` has a number for each outcome that occurred; `seconds` is how long it took.
 
-    `exports` is what the program exported, with secrets masked.
+    `exports` is what the program exported, with secrets masked. `failures` says what went wrong, one by one.
     """
 
     type: ClassVar[str] = "run.finished"
@@ -45,6 +51,7 @@ class RunFinished(Event, frozen=True, kw_only=True):
     seconds: float
     counts: dict[str, int]
     exports: dict[str, Any] = {}
+    failures: list[str] = []
 
 
 class ScopeEntered(Event, frozen=True, kw_only=True):

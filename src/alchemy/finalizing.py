@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from alchemy.config import Settings, Strategy
+from alchemy.config import Settings
+from alchemy.options import Strategy
 
 
 class Finalize:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Generator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from alchemy import config, state
+from alchemy import config, reports
 from alchemy.config import Launch, Settings
 from alchemy.engine.engine import Engine
 from alchemy.engine.run import Destroyed, Run
-from alchemy.engine.session import Session
-from alchemy.errors import AlchemyError, LockedError, StateError
-from alchemy.events import Bus, Notice, RunFinished, RunStarted, Waiting
+from alchemy.errors import AlchemyError
+from alchemy.events import Bus, Notice
 from alchemy.finalizing import Finalize
-from alchemy.names import RESERVED_STAGE, unit_of
+from alchemy.holdings import Holdings
+from alchemy.names import RESERVED_STAGE
 from alchemy.owner import owner_of
-from alchemy.ports import Lease, StateStore
-from alchemy.resource import Resource
 from alchemy.runlog import RunLog
 from alchemy.scope import Scope, get_current, set_current
-from alchemy.serde import encode, masked
-from alchemy.state import Application, Record
+from alchemy.state import Record
 
 
 class StageScope(Scope):
@@ -47,8 +42,8 @@ class StageScope(Scope):
         """Destroy what left the program, and close."""
         try:
             destroyed = [] if self.has_failed else await self.runner.finalize(self, options)
-        except BaseException:
-            await self.opening.close(ok=False)
+        except BaseException as error:
+            await self.opening.close(ok=False, error=error)
             raise
         await self.opening.close(ok=not self.has_failed)
         return destroyed
@@ -57,23 +52,24 @@ class StageScope(Scope):
         """Wait for everything started here; when something failed, close without destroying anything."""
         try:
             await super().settle(error)
-        except BaseException:
-            await self.opening.close(ok=False)
+        except BaseException as raised:
+            await self.opening.close(ok=False, error=raised)
             raise
 
 
 class Opening:
     """What `alchemy("app")` gives: it has begun; enter it with `async with`, or await it and finalize yourself."""
 
-    cleans_up = False
-    """Whether leaving it destroys everything."""
-
-    def __init__(self, *, app: str, unit: str, settings: Settings, kind: str, launch: Launch) -> None:
+    def __init__(
+        self, *, app: str, unit: str, settings: Settings, kind: str, launch: Launch, cleans_up: bool = False
+    ) -> None:
+        self.cleans_up = cleans_up
         self._launch = launch
         self._bus = Bus(launch.listeners)
+        self._owner = owner_of(launch.operation)
         self.run = Run(app=app, unit=unit, settings=settings, bus=self._bus)
-        self.engine = Engine(self.run, self._open_nested)
-        self._stores: list[StateStore] = []
+        self._holdings = Holdings(self.run, launch, self._owner, backs_up=not self.cleans_up)
+        self.engine = Engine(self.run, self._holdings.open_nested)
         self._error: BaseException | None = None
         self._before = get_current()
         application = Scope(kind="app", name=app, parent=None, settings=settings, runner=self.engine)
@@ -113,80 +109,23 @@ class Opening:
         self.scope.closed = True
         self.scope.nursery.release()
         with contextlib.suppress(AlchemyError, OSError):
-            await self._close_sessions()
+            await self._holdings.close()
         with contextlib.suppress(Exception):  # what went wrong first is raised
-            await self._let_go()
+            await self._holdings.let_go()
 
     async def _open_unit(self) -> None:
         run = self.run
-        store = self._store(run.settings)
-        await store.init()
-        run.lineage = (await self._application(store)).lineage
-        run.sessions[run.unit] = await self._session(store, run.unit)
+        await self._holdings.open_unit()
         if run.phase == "up" and run.session.get(run.unit) is None:
             run.session.unwritten = run.scope_record(self.scope)
-        records = run.session.records
         if run.phase != "read" and self.scope.kind == "stage":
-            self._log = RunLog(store, run.unit, self.scope.nursery)
+            self._log = RunLog(run.session.store, run.unit, self.scope.nursery)
             self._bus.listen(self._log)
-        self._derive_early(records)
-        known = sum(not record.is_scope for record in records.values())
-        run.emit(RunStarted(unit=run.unit, phase=run.phase, known=known))
-        await self._reopen_stores()
+        self._derive_early(run.session.records)
+        run.emit(reports.started(run, self._launch, self._owner))
+        await self._holdings.reopen()
         if run.phase == "destroy":
             await self._destroy_all()
-
-    async def _application(self, store: StateStore) -> Application:
-        found = await store.application(self.run.app)
-        if found is not None:
-            if found.min_reader > state.VERSION:
-                raise StateError(
-                    f"the state of {self.run.app} needs form {found.min_reader}; this version reads {state.VERSION}",
-                    hint="upgrade alchemy-iac",
-                )
-            return found
-        made = Application(app=self.run.app, lineage=secrets.token_hex(16), created_at=state.now())
-        if self.run.phase != "up":
-            return made
-        return await store.create_application(made)
-
-    def _store(self, settings: Settings) -> StateStore:
-        """Give the store that settings ask for; one per URL."""
-        from alchemy.stores import open_store
-
-        given = settings.state_store
-        root = str(self._launch.root / settings.state_dir)
-        store = open_store(given or root) if given is None or isinstance(given, str) else given
-        for known in self._stores:
-            if known.url == store.url:
-                return known
-        self._stores.append(store)
-        return store
-
-    async def _session(self, store: StateStore, unit: str) -> Session:
-        lease: Lease | None = None
-        if self.run.phase != "read":
-            lease = await self._acquire(store, unit)
-        try:
-            snapshot = await store.load(unit, lease=lease)
-        except BaseException:
-            if lease is not None:
-                await store.release(lease)
-            raise
-        for notice in snapshot.notices:
-            self.run.warn(notice)
-        return Session(store, unit, lease, snapshot.records)
-
-    async def _acquire(self, store: StateStore, unit: str) -> Lease:
-        owner = owner_of(self._launch.operation)
-        try:
-            return await store.acquire(unit, owner=owner, timeout=0)
-        except LockedError as error:
-            if not self.run.settings.enable_locking:
-                await store.break_(unit)
-                return await store.acquire(unit, owner=owner, timeout=self.run.settings.lock_timeout)
-            self.run.emit(Waiting(unit=unit, owner=error.owner))
-            return await store.acquire(unit, owner=owner, timeout=self.run.settings.lock_timeout)
 
     def _derive_early(self, records: dict[str, Record]) -> None:
         """Begin to derive the key while the program is still declaring, when state holds secrets already."""
@@ -197,33 +136,6 @@ class Opening:
             if cipher is not None:
                 cipher.start_deriving()
 
-    async def _reopen_stores(self) -> None:
-        """Open the stores of nested scopes that state knows of, so that what is in them can be destroyed."""
-        run = self.run
-        if run.phase == "read":
-            return
-        for record in list(run.session.records.values()):
-            url = record.props.get("state_store") if record.is_scope else None
-            if url:
-                store = self._store(replace(run.settings, state_store=url))
-                await store.init()
-                run.sessions[record.fqn] = await self._session_once(store, record.fqn)
-
-    async def _session_once(self, store: StateStore, chain: str) -> Session:
-        """Give a session of the unit in another store; scopes that share a store share its session."""
-        for session in self.run.sessions.values():
-            if session.store is store:
-                return session
-        return await self._session(store, unit_of(chain))
-
-    async def _open_nested(self, scope: Scope) -> Session:
-        known = self.run.sessions.get(scope.chain)
-        if known is not None:
-            return known
-        store = self._store(scope.settings)
-        await store.init()
-        return await self._session_once(store, scope.chain)
-
     # Closing
 
     async def _destroy_all(self) -> None:
@@ -232,8 +144,8 @@ class Opening:
         try:
             await self.engine.sweep(self.scope, options)
             await self._drop_unit()
-        except BaseException:
-            await self.close(ok=False)
+        except BaseException as error:
+            await self.close(ok=False, error=error)
             raise
         await self.close(ok=True)
         self.scope.signal = Destroyed()
@@ -251,54 +163,37 @@ class Opening:
         try:
             await self.engine.finalize(self.scope, options)
             await self._drop_unit()
-        except BaseException:
-            await self.close(ok=False)
+        except BaseException as error:
+            await self.close(ok=False, error=error)
             raise
         await self.close(ok=True)
 
-    async def close(self, *, ok: bool) -> None:
-        """Fold what was written, give the lease back, and say how it went. Safe to repeat."""
+    async def close(self, *, ok: bool, error: BaseException | None = None) -> None:
+        """Fold what was written, give the lease back, and say how it went. Safe to repeat.
+
+        Args:
+            error: what ended the run, if anything did.
+        """
         if self.scope.closed:
             return
         self.scope.closed = True
         failure: BaseException | None = None
         try:
-            await self._close_sessions()
-        except BaseException as error:
-            failure = error
-        self._finished(ok=ok and failure is None)
+            await self._holdings.close()
+        except BaseException as raised:
+            failure = raised
+        ok = ok and failure is None
+        self.run.emit(reports.finished(self.run, ok=ok, exports=self.scope.exports, error=error or failure))
         try:
             if self._log is not None:
                 await self._log.flush()
-            await self._let_go()
+                if ok:
+                    await self._holdings.prune()
+            await self._holdings.let_go()
         finally:
             self.scope.nursery.release()
         if failure is not None:
             raise failure
-
-    def _finished(self, *, ok: bool) -> None:
-        run = self.run
-        run.emit(
-            RunFinished(
-                unit=run.unit,
-                phase=run.phase,
-                ok=ok,
-                seconds=round(time.monotonic() - run.started, 4),
-                counts=dict(run.counts),
-                exports=_shown(self.scope.exports),
-            )
-        )
-
-    async def _close_sessions(self) -> None:
-        """Fold what was written and give the leases back."""
-        with contextlib.suppress(StateError):  # it is told by the fold
-            await self.run.close_ledgers()
-        sessions = {id(session): session for session in self.run.sessions.values()}
-        await _all_of([session.close for session in sessions.values()])
-
-    async def _let_go(self) -> None:
-        """Close stores and what providers shared."""
-        await _all_of([self.run.close_shared, *(store.deinit for store in self._stores)])
 
     async def _forgotten(self) -> None:
         """The loop is being shut down and nobody finalized: keep what was done, destroy nothing, and say so."""
@@ -374,8 +269,7 @@ class TestOpening(Opening):
     __test__ = False
 
     def __init__(self, *, auto_cleanup: bool, **rest: Any) -> None:
-        super().__init__(**rest)
-        self.cleans_up = auto_cleanup
+        super().__init__(cleans_up=auto_cleanup, **rest)
 
     async def _open_unit(self) -> None:
         await super()._open_unit()
@@ -407,18 +301,6 @@ class TestOpening(Opening):
             raise failure from None
 
 
-async def _all_of(closers: list[Callable[[], Awaitable[None]]]) -> None:
-    """Call them all; raise the first failure when all were tried."""
-    failures: list[BaseException] = []
-    for close in closers:
-        try:
-            await close()
-        except BaseException as error:
-            failures.append(error)
-    if failures:
-        raise failures[0]
-
-
 async def destroy_unit(unit: str, **options: Any) -> None:
     """Destroy everything in a stage or a test, from state alone: no program is run, and no password is needed.
 
@@ -442,19 +324,3 @@ async def destroy_unit(unit: str, **options: Any) -> None:
             pass
     finally:
         set_current(before)
-
-
-def _shown(values: dict[str, Any]) -> dict[str, Any]:
-    """Give exported values as JSON, secrets masked."""
-    shown: dict[str, Any] = {}
-    for name, value in values.items():
-        try:
-            data = encode(value, seal=lambda _secret, _path: None, refer=_reference)
-        except AlchemyError:
-            data = repr(value)
-        shown[name] = masked(data)
-    return shown
-
-
-def _reference(value: object) -> dict[str, Any] | None:
-    return {"fqn": value.fqn} if isinstance(value, Resource) else None

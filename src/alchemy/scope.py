@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from alchemy.config import Settings, Strategy
+from alchemy.config import Settings
 from alchemy.errors import DeclarationError, NotStarted, ResourceFailed
 from alchemy.finalizing import Finalize
 from alchemy.names import Naming, check_id, join
 from alchemy.nursery import Nursery
+from alchemy.options import Strategy
 from alchemy.ports import Runner
 
 if TYPE_CHECKING:

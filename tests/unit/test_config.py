@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from alchemy import config
-from alchemy.config import OPTIONS, Launch, Settings, resolve
+from alchemy.config import Launch, Settings, resolve
 from alchemy.errors import ConfigurationError
+from alchemy.options import OPTIONS
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The generated pages of the documentation: `python -m alchemy.cli.docs` writes them into `docs`.
 
-`options.md` is made from `config.OPTIONS`, `events.md` from `events.ALL`: the tables that the code itself goes by.
+`options.md` is made from `options.OPTIONS`, `events.md` from `events.ALL`: the tables that the code itself goes by.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import msgspec
 from alchemy import events
 from alchemy.cli.entry import COMMANDS, cli
 from alchemy.cli.options import flag_of
-from alchemy.config import OPTIONS, Option
 from alchemy.events import Event
+from alchemy.options import OPTIONS, Option
 
 _GENERATED = "<!-- Written by `python -m alchemy.cli.docs`; change the code it is made from. -->"
 
@@ -66,6 +66,9 @@ _MEANING = {
     "ok": "Whether everything went well.",
     "counts": "How many resources ended how: a number for each outcome that occurred.",
     "exports": "What the program exported, by name; secrets are `***`.",
+    "program": "The file that is run, relative to the project; `null` when there is none.",
+    "options": "The options that differ from their defaults, by name; a password is `***`.",
+    "failures": "What went wrong, in words, secrets masked.",
     "outcome": "How it ended.",
     "seconds": "How long it took, in seconds; 0 when nothing had to be done.",
     "error": "Why it failed, in words, secrets masked; `null` when it did not.",

@@ -21,7 +21,7 @@ def run_program(given: str | None, *, options: Mapping[str, Any], operation: str
 
     Args:
         given: the program, as on the command line.
-        options: from the command line, as `config.OPTIONS` names them.
+        options: from the command line, as `options.OPTIONS` names them.
         operation: what holds the lease, for others to read.
         as_json: write events, one a line.
 

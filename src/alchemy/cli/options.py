@@ -1,4 +1,4 @@
-"""Options of the command line, made from `config.OPTIONS`: one table for code, environment, command line and docs."""
+"""Options of the command line, made from `alchemy.options`: one table for code, environment, command line and docs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from alchemy.config import BY_NAME, Option, Strategy
+from alchemy.options import BY_NAME, Option, Strategy
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -71,7 +71,7 @@ def find_place(options: Mapping[str, Any], *, operation: str, program: Path | No
     program = program.absolute() if program else default_program(Path.cwd())
     root = program.parent if program else Path.cwd()
     os.chdir(root)
-    config.launch.set(Launch(options=options, operation=operation, root=root))
+    config.launch.set(Launch(options=options, operation=operation, root=root, program=program))
     opened = _opened_by(program) if program else []
     literal = {name: value for name, value in opened[0].options.items() if name != "stage"} if opened else {}
     return Place(root, program, opened, config.resolve(literal), options)

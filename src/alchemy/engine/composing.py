@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from alchemy.engine.work import Work, generation_of
 from alchemy.errors import DeclarationError
 from alchemy.events import Outcome
@@ -66,6 +68,7 @@ async def _keep_outputs(work: Work, record: Record, given: Mapping[str, Any], ou
     if changed or not work.described(record):
         if outcome == "unchanged" and changed:
             outcome = "updated"
+        record = msgspec.structs.replace(record)
         record.output, record.props, record.attempted, record.verify = output, work.props, None, False
         record.status = Status.CREATED if outcome == "created" else Status.UPDATED
         work.describe(record)

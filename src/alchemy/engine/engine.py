@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from alchemy.engine.apply import Applier
 from alchemy.engine.composing import compose
 from alchemy.engine.cycles import check_cycle
@@ -298,8 +300,7 @@ class Engine:
         session = run.session_for(declared.scope.chain)
         record = session.get(declared.fqn)
         if record is not None and record.seen != declared.seen:
-            record.seen = declared.seen
-            session.put(record)
+            session.put(msgspec.structs.replace(record, seen=declared.seen))
         run.observed.observe(declared.seen)
 
     def note_failure(self) -> None:
@@ -334,10 +335,9 @@ class Engine:
         seq, seen = self._ticks(record, scope.parent, [])
         store = _store_url(scope)
         if record is None or record.seq != seq or record.props.get("state_store") != store:
+            props = {"state_store": store} if store else {}
             record = record or run.scope_record(scope)
-            record.seq, record.seen = seq, seen
-            record.props = {"state_store": store} if store else {}
-            session.put(record)
+            session.put(msgspec.structs.replace(record, seq=seq, seen=seen, props=props))
         _newer(scope, seq)
 
     def leave(self, scope: Scope) -> None:
@@ -353,10 +353,11 @@ class Engine:
         record = session.get(scope.chain)
         if record is None:
             return
-        if record.seen is None or record.seen <= scope.newest:
-            record.seen = run.clock.tick()
-            session.put(record)
-        run.observed.observe(record.seen)
+        seen = record.seen
+        if seen is None or seen <= scope.newest:
+            seen = run.clock.tick()
+            session.put(msgspec.structs.replace(record, seen=seen))
+        run.observed.observe(seen)
 
     async def finalize(self, scope: Scope, options: Finalize) -> list[str]:
         """Destroy what is in state below `scope` and was not declared; everything, if the options say so."""

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar, cast
 
+import msgspec
+
 from alchemy import state
 from alchemy.config import Settings
 from alchemy.crypto import Cipher
@@ -55,7 +57,7 @@ class Run:
     Attributes:
         settings: of the stage or test.
         session: the unit's; scopes with a store of their own have others, all in `sessions`.
-        failures: how many resources failed so far; `unseen`: those of them that the program has not seen.
+        failures: why resources failed, in words, by FQN.
     """
 
     def __init__(self, *, app: str, unit: str, settings: Settings, bus: Bus) -> None:
@@ -71,6 +73,7 @@ class Run:
         self.stopping = False
         self.started = time.monotonic()
         self.counts: Counter[str] = Counter()
+        self.failures: dict[str, str] = {}
         self.observed = Lineage()
         self._limit = asyncio.Semaphore(settings.parallelism)
         self._limits: dict[object, AbstractAsyncContextManager[None]] = {}
@@ -108,6 +111,8 @@ class Run:
         """Report how a resource ended, and count it; `began` is when, on the monotonic clock."""
         if not old or outcome == "failed":
             self.counts[outcome] += 1
+        if error is not None:
+            self.failures[fqn] = error
         seconds = round(time.monotonic() - began, 4) if action is not None else 0.0
         self.bus.emit(
             ResourceFinished(fqn=fqn, kind=kind, outcome=outcome, action=action, seconds=seconds, error=error, old=old)
@@ -161,8 +166,8 @@ class Run:
     def _keep(self, what: str, owner: str, value: str) -> None:
         record = self.session.get(self.unit)
         if record is not None and self.session.lease is not None:
-            record.output = {**record.output, what: {**record.output.get(what, {}), owner: value}}
-            self.session.put(record)
+            output = {**record.output, what: {**record.output.get(what, {}), owner: value}}
+            self.session.put(msgspec.structs.replace(record, output=output))
 
     # Providers
 
@@ -346,8 +351,9 @@ class Run:
         there = self.all_records()
         for session in {id(session): session for session in self.sessions.values()}.values():
             own = session.get(session.unit)
-            if session.lease is not None and own is not None and strike(own, there):
-                await session.put(own)
+            struck = None if own is None else msgspec.structs.replace(own)
+            if session.lease is not None and struck is not None and strike(struck, there):
+                await session.put(struck)
 
     def all_records(self) -> Mapping[str, tuple[Record, Session]]:
         """Give every record of the run, with the session that holds it."""

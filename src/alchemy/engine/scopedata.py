@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
 from alchemy.engine.values import Codec
 from alchemy.names import parent
 from alchemy.scope import Scope
 from alchemy.serde import decode
-from alchemy.state import Record
+from alchemy.state import JsonObject, Record
 
 
 class ScopeData:
@@ -31,11 +33,15 @@ class ScopeData:
         """Keep a value; secrets are encrypted."""
         encoded = self._codec.value(value)
         if self._record.data.get(key, ...) != encoded:
-            self._record.data = {**self._record.data, key: encoded}
-            await self._session.put(self._record)
+            await self._put({**self._record.data, key: encoded})
 
     async def delete(self, key: str) -> None:
         """Forget a value; it need not be there."""
         if key in self._record.data:
-            self._record.data = {name: value for name, value in self._record.data.items() if name != key}
-            await self._session.put(self._record)
+            await self._put({name: value for name, value in self._record.data.items() if name != key})
+
+    async def _put(self, data: JsonObject) -> None:
+        # got again: sealing the value may have written the scope's salt
+        record = self._session.get(self._record.fqn) or self._record
+        self._record = msgspec.structs.replace(record, data=data)
+        await self._session.put(self._record)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Generator, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 from alchemy import state
 from alchemy.engine.ledger import recall
+from alchemy.history import backup_name, encode_backup
 from alchemy.ports import Lease, StateStore
 from alchemy.state import Record
 
@@ -19,14 +22,30 @@ class Session:
         records: by FQN, as they are now.
         lease: `None` in a run that only reads.
         written: whether anything was.
+        backed_up: whether a backup was made, which is before the first write: a record that is about to be written
+            is changed as a copy, for the one in `records` goes into the backup.
+
+    Args:
+        operation: what is about to change the unit, for the backup; `None`: there is to be none.
     """
 
-    def __init__(self, store: StateStore, unit: str, lease: Lease | None, records: dict[str, Record]) -> None:
+    def __init__(
+        self,
+        store: StateStore,
+        unit: str,
+        lease: Lease | None,
+        records: dict[str, Record],
+        *,
+        operation: str | None = None,
+    ) -> None:
         self.store = store
         self.unit = unit
         self.lease = lease
         self.records = records
         self.written = False
+        self.backed_up = False
+        self._operation = operation
+        self._backup: Awaitable[None] | None = None
         self.unwritten: Record | None = None
         """The unit's own record, when it is new: it is written with whatever is written first."""
         self.unnamed: dict[str, dict[bytes, str]] = {}
@@ -68,8 +87,10 @@ class Session:
     def put_all(self, records: Sequence[Record], *, drop: Sequence[str] = ()) -> Awaitable[None]:
         """Write several records in one commit."""
         lease = self._held()
+        if not self.written:
+            self._back_up(lease)
         own, self.unwritten = self.unwritten, None
-        if own is not None and own not in records:
+        if own is not None and all(record.fqn != own.fqn for record in records):
             records = (own, *records)
         for fqn in drop:
             self.records.pop(fqn, None)
@@ -80,15 +101,32 @@ class Session:
             record.created_at = record.created_at or record.updated_at
             self.records[record.fqn] = record
             self._note_names(record)
-        self.written = True
-        return self.store.set(lease, *records, drop=drop)
+        return self._after_backup(self.store.set(lease, *records, drop=drop))
 
     def drop(self, *fqns: str) -> Awaitable[None]:
         """Forget records; durable when awaited."""
+        lease = self._held()
+        if not self.written:
+            self._back_up(lease)
         for fqn in fqns:
             self.records.pop(fqn, None)
+        return self._after_backup(self.store.delete(lease, *fqns))
+
+    def _back_up(self, lease: Lease) -> None:
+        """Begin to keep a copy of the unit as it is, if there is anything to keep. The store keeps the order."""
         self.written = True
-        return self.store.delete(self._held(), *fqns)
+        if self._operation is None or not self.records:
+            return
+        content = encode_backup(
+            unit=self.unit, made_at=state.now(), operation=self._operation, records=self.records.values()
+        )
+        self._backup = self.store.save_backup(lease, backup_name(datetime.now(UTC)), content)
+        self.backed_up = True
+
+    def _after_backup(self, write: Awaitable[None]) -> Awaitable[None]:
+        """Let who waits for the first write hear of a backup that could not be made."""
+        backup, self._backup = self._backup, None
+        return write if backup is None else _Both(backup, write)
 
     def _held(self) -> Lease:
         if self.lease is None:
@@ -104,6 +142,18 @@ class Session:
                 await self.store.fold(self.lease)
         finally:
             await self.store.release(self.lease)
+
+
+class _Both:
+    """Two writes that are made; whoever awaits them waits for one after the other. They need not be awaited."""
+
+    def __init__(self, first: Awaitable[None], second: Awaitable[None]) -> None:
+        self._first = first
+        self._second = second
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from self._first.__await__()
+        yield from self._second.__await__()
 
 
 def _names_of(record: Record) -> set[tuple[str, str]]:

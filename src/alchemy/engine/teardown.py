@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
+
 from alchemy.engine.claims import claimed_by
 from alchemy.engine.run import Run, Stopped, in_words
 from alchemy.engine.session import Session
@@ -228,8 +230,7 @@ class Destroyer:
             return
         began = self.run.began(record.fqn, record.kind, "delete")
         if record.status is not Status.DELETING and record.status is not Status.CREATING:
-            record.status = Status.DELETING
-            await session.put(record)
+            await session.put(msgspec.structs.replace(record, status=Status.DELETING))
         outcome = await self._delete_object(item)
         self._drop(record, session)
         self.run.finished(record.fqn, record.kind, outcome, "delete", began)
@@ -238,9 +239,9 @@ class Destroyer:
         began = self.run.began(item.record.fqn, old.kind, "delete", old=True)
         if old.provider:
             await self._delete_object(item)
-        record = item.record
-        record.generations = [kept for kept in record.generations if kept.generation != old.generation]
-        await item.session.put(record)
+        record = item.session.get(item.record.fqn) or item.record
+        left = [kept for kept in record.generations if kept.generation != old.generation]
+        await item.session.put(msgspec.structs.replace(record, generations=left))
         self.run.finished(record.fqn, old.kind, "deleted", "delete", began, old=True)
 
     async def _delete_object(self, item: Doomed) -> Outcome:

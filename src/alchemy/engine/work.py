@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from alchemy.engine.loading import provider_name
 from alchemy.engine.run import Run, in_words
 from alchemy.engine.session import Session
@@ -119,6 +121,7 @@ def finish_unchanged(work: Work) -> None:
     """Skip: give the stored outputs, and write the record only when its place in the program is another."""
     record = work.known
     if not work.described(record):
+        record = msgspec.structs.replace(record)
         work.describe(record)
         work.session.put(record)
     record_to_outputs(work, record)

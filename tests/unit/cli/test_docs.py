@@ -13,7 +13,7 @@ import pytest
 from alchemy import events
 from alchemy.cli import docs
 from alchemy.cli.entry import COMMANDS, cli
-from alchemy.config import OPTIONS
+from alchemy.options import OPTIONS
 
 DOCS = Path(__file__).parents[3] / "docs"
 

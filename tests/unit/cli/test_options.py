@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from alchemy.cli.options import flag_of, given, launch_options
-from alchemy.config import BY_NAME, resolve
+from alchemy.config import resolve
+from alchemy.options import BY_NAME
 
 
 def parsed(*args: str, names: tuple[str, ...] = ("stage", "force", "parallelism", "destroy_strategy")) -> Any:

@@ -1,0 +1,168 @@
+"""What a run holds: stores, the units in them, and their leases. Opened at its beginning, given back at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from alchemy import state
+from alchemy.config import Launch, Settings
+from alchemy.engine.run import Run
+from alchemy.engine.session import Session
+from alchemy.errors import LockedError, StateError
+from alchemy.events import Waiting
+from alchemy.history import surplus
+from alchemy.names import unit_of
+from alchemy.ports import Lease, Owner, StateStore
+from alchemy.scope import Scope
+from alchemy.state import Application
+
+LOGS_KEPT = 100
+"""Logs of a unit that are kept; older ones go after a successful run."""
+
+
+class Holdings:
+    """The stores and sessions of one run.
+
+    Args:
+        owner: who holds what it takes.
+        backs_up: whether there is to be a backup before the first write.
+    """
+
+    def __init__(self, run: Run, launch: Launch, owner: Owner, *, backs_up: bool) -> None:
+        self._run = run
+        self._launch = launch
+        self._owner = owner
+        self._operation = launch.operation if backs_up else None
+        self._stores: list[StateStore] = []
+
+    # Taking
+
+    async def open_unit(self) -> None:
+        """Open the store that the settings ask for, and take the run's unit in it."""
+        run = self._run
+        store = self._store(run.settings)
+        await store.init()
+        run.lineage = (await self._application(store)).lineage
+        run.sessions[run.unit] = await self._session(store, run.unit)
+
+    async def _application(self, store: StateStore) -> Application:
+        found = await store.application(self._run.app)
+        if found is not None:
+            if found.min_reader > state.VERSION:
+                raise StateError(
+                    f"the state of {self._run.app} needs form {found.min_reader}; this version reads {state.VERSION}",
+                    hint="upgrade alchemy-iac",
+                )
+            return found
+        made = Application(app=self._run.app, lineage=secrets.token_hex(16), created_at=state.now())
+        if self._run.phase != "up":
+            return made
+        return await store.create_application(made)
+
+    def _store(self, settings: Settings) -> StateStore:
+        """Give the store that settings ask for; one per URL."""
+        from alchemy.stores import open_store
+
+        given = settings.state_store
+        root = str(self._launch.root / settings.state_dir)
+        store = open_store(given or root) if given is None or isinstance(given, str) else given
+        for known in self._stores:
+            if known.url == store.url:
+                return known
+        self._stores.append(store)
+        return store
+
+    async def _session(self, store: StateStore, unit: str) -> Session:
+        lease: Lease | None = None
+        if self._run.phase != "read":
+            lease = await self._acquire(store, unit)
+        try:
+            snapshot = await store.load(unit, lease=lease)
+        except BaseException:
+            if lease is not None:
+                await store.release(lease)
+            raise
+        for notice in snapshot.notices:
+            self._run.warn(notice)
+        return Session(store, unit, lease, snapshot.records, operation=self._operation)
+
+    async def _acquire(self, store: StateStore, unit: str) -> Lease:
+        settings = self._run.settings
+        try:
+            return await store.acquire(unit, owner=self._owner, timeout=0)
+        except LockedError as error:
+            if not settings.enable_locking:
+                await store.break_(unit)
+                return await store.acquire(unit, owner=self._owner, timeout=settings.lock_timeout)
+            self._run.emit(Waiting(unit=unit, owner=error.owner))
+            return await store.acquire(unit, owner=self._owner, timeout=settings.lock_timeout)
+
+    async def reopen(self) -> None:
+        """Open the stores of nested scopes that state knows of, so that what is in them can be destroyed."""
+        run = self._run
+        if run.phase == "read":
+            return
+        for record in list(run.session.records.values()):
+            url = record.props.get("state_store") if record.is_scope else None
+            if url:
+                store = self._store(replace(run.settings, state_store=url))
+                await store.init()
+                run.sessions[record.fqn] = await self._session_once(store, record.fqn)
+
+    async def _session_once(self, store: StateStore, chain: str) -> Session:
+        """Give a session of the unit in another store; scopes that share a store share its session."""
+        for session in self._run.sessions.values():
+            if session.store is store:
+                return session
+        return await self._session(store, unit_of(chain))
+
+    async def open_nested(self, scope: Scope) -> Session:
+        """Give the session of a nested scope that has a store of its own."""
+        known = self._run.sessions.get(scope.chain)
+        if known is not None:
+            return known
+        store = self._store(scope.settings)
+        await store.init()
+        return await self._session_once(store, scope.chain)
+
+    # Giving back
+
+    @property
+    def _sessions(self) -> Sequence[Session]:
+        return list({id(session): session for session in self._run.sessions.values()}.values())
+
+    async def close(self) -> None:
+        """Fold what was written, and give the leases back."""
+        with contextlib.suppress(StateError):  # it is told by the fold
+            await self._run.close_ledgers()
+        await all_of([session.close for session in self._sessions])
+
+    async def prune(self) -> None:
+        """Drop the oldest logs, and backups where there is a new one. Old ones that stay do no harm: no error."""
+        run = self._run
+        with contextlib.suppress(StateError, OSError):
+            for session in self._sessions:
+                if session.backed_up:
+                    old = surplus(await session.store.backups(session.unit), run.settings.backups)
+                    await session.store.drop_backups(session.unit, *old)
+            logs = await run.session.store.logs(run.unit)
+            await run.session.store.drop_logs(run.unit, *logs[: max(0, len(logs) - LOGS_KEPT)])
+
+    async def let_go(self) -> None:
+        """Close stores and what providers shared."""
+        await all_of([self._run.close_shared, *(store.deinit for store in self._stores)])
+
+
+async def all_of(closers: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Call them all; raise the first failure when all were tried."""
+    failures: list[BaseException] = []
+    for close in closers:
+        try:
+            await close()
+        except BaseException as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
