@@ -10,6 +10,7 @@ from alchemy.errors import AlchemyError, LeaseLost
 
 LOOP_PATIENCE = 600.0
 """Seconds for which the lease of a run is kept whose event loop does not answer."""
+_LEAST = 0.005
 
 
 class Renewal:
@@ -36,13 +37,23 @@ class Renewal:
         name: str,
     ) -> None:
         self._loop = loop
-        self._every = ttl / 4
+        self._every = max(ttl / 4, _LEAST)
         self._renew = renew
         self._give_up = give_up
         self._answered = True
         self._asked = False
         self._stopped = threading.Event()
-        threading.Thread(target=self._run, name=f"alchemy-lease {name}", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=f"alchemy-lease {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it still renews."""
+        return self._thread.is_alive()
+
+    def join(self, timeout: float) -> None:
+        """Wait until it has ended. Blocks."""
+        self._thread.join(timeout)
 
     def stop(self) -> None:
         """Renew no more. Returns at once; a renewal that is under way may still end."""

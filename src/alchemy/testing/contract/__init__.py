@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from alchemy.testing.contract.archives import ArchiveContract
 from alchemy.testing.contract.base import Open
+from alchemy.testing.contract.chains import ChainContract
 from alchemy.testing.contract.folding import FoldingContract
 from alchemy.testing.contract.leases import LeaseContract
 from alchemy.testing.contract.logs import LogContract
@@ -26,6 +27,13 @@ __all__ = ["ODD_IDS", "UNIT", "Open", "StateStoreContract", "a_resource", "a_sco
 
 
 class StateStoreContract(
-    PlaceContract, LeaseContract, WritingContract, ReadingContract, FoldingContract, LogContract, ArchiveContract
+    PlaceContract,
+    LeaseContract,
+    ChainContract,
+    WritingContract,
+    ReadingContract,
+    FoldingContract,
+    LogContract,
+    ArchiveContract,
 ):
     """Tests of a state store; a subclass gives the fixture `store`. Each part stands in a module of its own."""
