@@ -15,6 +15,7 @@ from alchemy.errors import AlchemyError, StateError
 from alchemy.names import is_within, unit_of
 from alchemy.ports import Lease, Owner, Problem, Snapshot
 from alchemy.state import Application, Record, encode
+from alchemy.stores._accepting import Edited
 from alchemy.stores._chains import HeldChain
 from alchemy.stores._clocks import awake
 from alchemy.stores._commits import Ack, Change, Cleared, Committer, Dropped, Group, Saved, Written
@@ -276,6 +277,30 @@ class FileStore:
     async def problems(self, chain: str) -> Sequence[Problem]:
         """Find everything wrong with the folder at a chain and below it."""
         return await self._run(find_problems, self._folder, chain)
+
+    async def unit_at(self, path: Path) -> str:
+        """Give the unit that a file of this store belongs to. Raises `StateError` when it belongs to none."""
+        return await self._run(self._folder.unit_at, str(path.absolute()))
+
+    async def accept(
+        self, lease: Lease, paths: Sequence[Path], *, force: bool = False, dry_run: bool = False
+    ) -> Sequence[Edited]:
+        """Take back record files that a person has edited, or removed, in one commit.
+
+        Args:
+            paths: all that were edited in the unit.
+            force: also when the record was changed, since the file was written, by a run that was cut short.
+            dry_run: check, and change nothing.
+
+        Raises:
+            StateDamaged, StateTooNew: one cannot be taken, or something else is wrong too; nothing was changed.
+        """
+        held = self._held(lease)
+        if held is None:
+            raise _not_held(lease)
+        await held.committer.flush()
+        names = [str(path.absolute()) for path in paths]
+        return await self._run(held.unit.accept, names, force=force, dry_run=dry_run)
 
     def _add(self, lease: Lease, change: Change) -> Ack:
         self._check_loop()

@@ -14,7 +14,7 @@ from alchemy.ports import Lease, Owner
 from alchemy.state import VERSION, Application, seal, unseal
 from alchemy.stores._archive import Archive
 from alchemy.stores._disk import Disk
-from alchemy.stores._finding import find_apps, name_unit, unit_folders
+from alchemy.stores._finding import app_folders, find_apps, name_app, name_unit, unit_folders
 from alchemy.stores._folding import make_folders
 from alchemy.stores._guards import guard, guard_path, reading
 from alchemy.stores._layout import BACKUPS, LOGS, RECORD, is_unit, quote_scope, unit_path
@@ -146,6 +146,20 @@ class Folder:
         """List the units of an application that have records, sorted; also one that is damaged."""
         found = [(name_unit(path, app), path) for path in unit_folders(f"{self.root}/{quote_scope(app)}")]
         return sorted(unit for unit, path in found if unit is not None and self._has_records(path, unit))
+
+    def unit_at(self, path: str) -> str:
+        """Give the unit in whose folder a path lies.
+
+        Raises:
+            StateError: it lies in none.
+        """
+        for app_folder in app_folders(self.root):
+            for folder in unit_folders(app_folder):
+                if path.startswith(f"{folder}/"):
+                    unit = name_unit(folder, name_app(app_folder))
+                    if unit is not None:
+                        return unit
+        raise StateError(f"{path} is not a file of a stage in {self.root}", hint="name a record's state.json")
 
     def logs(self, unit: str) -> Archive:
         """Give a unit's logs."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from alchemy.errors import LeaseLost, StateError
 from alchemy.state import encode, from_json, unseal
+from alchemy.stores._accepting import Edited, read_edited, sealed_again, take_back
 from alchemy.stores._archive import Archive
 from alchemy.stores._commits import Change, Cleared, Dropped, Saved, Written
 from alchemy.stores._disk import Disk
@@ -143,6 +144,34 @@ class HeldUnit:
                     self._fold(files)
                 self.lock.extend()  # it could not be renewed all the while
 
+    def accept(self, paths: Sequence[str], *, force: bool, dry_run: bool) -> list[Edited]:
+        """Take back record files that were edited, in one commit, and fold; see `_accepting`."""
+        with self._mutex:
+            self._check()
+            self._forget()
+            with guard(self.lock.path, exclusive=True):
+                self.lock.check()
+                edits = [read_edited(path, self._folder, self._unit) for path in dict.fromkeys(paths)]
+                reading = take_back(self._folder, self._unit, edits, force=force)
+                if not dry_run:
+                    with self._poisoning("fold the journal into", lambda: self._folder):
+                        self._take_in_edits(edits, reading)
+            return edits
+
+    def _take_in_edits(self, edits: Sequence[Edited], reading: Reading) -> None:
+        self._begin(reading)
+        files = self._files
+        assert files is not None
+        written: list[bytes] = []
+        for edit in edits:
+            raw = sealed_again(edit, token=self.lock.content.token)
+            files.changes[edit.fqn] = raw
+            if raw is not None:
+                written.append(raw)
+            if edit.fqn == self._unit:
+                files.own = raw
+        self._fold(files, written, [edit.fqn for edit in edits if edit.record is None])
+
     def close(self) -> None:
         """Let go of the journal, and leave what is not removed yet."""
         with self._mutex:
@@ -159,7 +188,10 @@ class HeldUnit:
             raise self._failure
 
     def _open(self) -> Reading:
-        reading = read_unit(self._folder, self._unit)
+        return self._begin(read_unit(self._folder, self._unit))
+
+    def _begin(self, reading: Reading) -> Reading:
+        """Go on from what was read, and bring in order what a crash has left."""
         chain, tree = reading.chain, reading.tree
         own = reading.records.get(self._unit)
         scopes = {fqn: record.is_scope for fqn, record in reading.records.items()}
@@ -277,8 +309,9 @@ class HeldUnit:
             files.empty += folders
             self._remover = None
 
-    def _fold(self, files: _Files) -> None:
-        moved = self._take_along(files)
+    def _fold(self, files: _Files, written: Sequence[bytes] = (), dropped: Sequence[str] = ()) -> None:
+        """Fold. What is `written` and `dropped`, and in `changes` already, becomes a commit with it."""
+        moved = [*written, *self._take_along(files)]
         plan = plan_fold(
             self._folder,
             self._unit,
@@ -292,7 +325,7 @@ class HeldUnit:
         fold = Fold(count=len(plan.sums), hash=hash_sums(plan.sums.values()))
         journal = files.journal
         make_folders(self._disk, self._folder)
-        journal.append(b"[%s,%s]" % (set_payload(moved), fold_payload(fold)))
+        journal.append(b"[%s,%s]" % (set_payload(moved, dropped), fold_payload(fold)))
         carry_out(self._disk, self._folder, plan)
         manifest = Manifest(count=fold.count, hash=fold.hash, commit=journal.n, sum=journal.head)
         write_head(self._disk, self._folder, self._unit, files.own, manifest)

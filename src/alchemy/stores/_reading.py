@@ -92,7 +92,7 @@ def read_unit(folder: str, unit: str) -> Reading:
         linked = chain(scans, n=folded.commit, head=folded.sum)
         replayed = replay(linked, folder)
         check_files(replayed, tree, manifest, folder, unit)
-        records = _apply(tree.records, replayed.changes, folder)
+        records = apply_changes(tree.records, replayed.changes, folder)
         notices = [
             f"the last commit in {torn.path} was cut short and does not count (it was never confirmed)"
             for torn in linked.torn
@@ -246,7 +246,8 @@ def _check_half_folded(
     )
 
 
-def _apply(records: dict[str, Record], changes: dict[str, bytes | None], folder: str) -> dict[str, Record]:
+def apply_changes(records: dict[str, Record], changes: dict[str, bytes | None], folder: str) -> dict[str, Record]:
+    """Give the records with the journals' changes in them."""
     for fqn, raw in changes.items():
         if raw is None:
             records.pop(fqn, None)
