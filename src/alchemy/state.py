@@ -254,14 +254,14 @@ def unseal(raw: bytes, *, where: str) -> JsonObject:
         raise StateDamaged(
             f"{where} has no checksum: it was not written by alchemy, or cut short",
             path=where,
-            hint="restore it from a backup, or delete the file if you know that its resource is gone",
+            hint="undo the edit, or take it back with `alchemy state accept FILE`; or restore it from a backup",
         )
     if tail != _digest(head) + b'"\n}\n':
         _object(raw, where)
         raise StateDamaged(
             f"{where} was changed since alchemy wrote it",
             path=where,
-            hint="undo the edit, or restore the file from a backup",
+            hint="undo the edit, or take it back with `alchemy state accept FILE`",
         )
     return _object(head + b"\n}", where)
 

@@ -280,7 +280,7 @@ class FileStore:
 
     async def unit_at(self, path: Path) -> str:
         """Give the unit that a file of this store belongs to. Raises `StateError` when it belongs to none."""
-        return await self._run(self._folder.unit_at, str(path.absolute()))
+        return await self._run(self._folder.unit_at, str(path))
 
     async def accept(
         self, lease: Lease, paths: Sequence[Path], *, force: bool = False, dry_run: bool = False
@@ -296,11 +296,10 @@ class FileStore:
             StateDamaged, StateTooNew: one cannot be taken, or something else is wrong too; nothing was changed.
         """
         held = self._held(lease)
-        if held is None:
-            raise _not_held(lease)
+        if held is None or not isinstance(held.unit, HeldUnit):
+            raise not_held(lease)
         await held.committer.flush()
-        names = [str(path.absolute()) for path in paths]
-        return await self._run(held.unit.accept, names, force=force, dry_run=dry_run)
+        return await self._run(held.unit.accept, [str(path) for path in paths], force=force, dry_run=dry_run)
 
     def _add(self, lease: Lease, change: Change) -> Ack:
         self._check_loop()

@@ -148,11 +148,12 @@ class Folder:
         return sorted(unit for unit, path in found if unit is not None and self._has_records(path, unit))
 
     def unit_at(self, path: str) -> str:
-        """Give the unit in whose folder a path lies.
+        """Give the unit in whose folder a file lies.
 
         Raises:
             StateError: it lies in none.
         """
+        path = os.path.abspath(path)  # noqa: PTH100
         for app_folder in app_folders(self.root):
             for folder in unit_folders(app_folder):
                 if path.startswith(f"{folder}/"):
@@ -191,8 +192,8 @@ class Folder:
         path = f"{folder}/{RECORD}"
         try:
             body = unseal(read_file(path), where=path)
-        except FileNotFoundError:
-            return 0
+        except (FileNotFoundError, StateDamaged):
+            return 0  # one that is damaged can be taken, or nobody could put it in order; but it cannot be loaded
         check_version(body, "min_reader", path, unit)
         check_version(body, "min_writer", path, unit)
         fence = body.get("fence", 0)

@@ -151,7 +151,8 @@ class HeldUnit:
             self._forget()
             with guard(self.lock.path, exclusive=True):
                 self.lock.check()
-                edits = [read_edited(path, self._folder, self._unit) for path in dict.fromkeys(paths)]
+                named = dict.fromkeys(os.path.abspath(path) for path in paths)  # noqa: PTH100
+                edits = [read_edited(path, self._folder, self._unit) for path in named]
                 reading = take_back(self._folder, self._unit, edits, force=force)
                 if not dry_run:
                     with self._poisoning("fold the journal into", lambda: self._folder):

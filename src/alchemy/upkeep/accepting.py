@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alchemy.errors import ConfigurationError, StateError
 from alchemy.history import decode_backup
-from alchemy.opening import owner_of
+from alchemy.owner import owner_of
 from alchemy.ports import StateStore
 from alchemy.state import Json, JsonObject, Record, is_object, to_json
 from alchemy.stores import FileStore

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command("accept")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Check the files and show what would change; change nothing.")
-@click.option("--force", is_flag=True, help="Take the edit though a run that was cut short has changed the record since.")
+@click.option(
+    "--force", is_flag=True, help="Take the edit though a run that was cut short has changed the record since."
+)
 @launch_options("state_dir", "state_store", "lock_timeout")
 def command(files: tuple[Path, ...], dry_run: bool, force: bool, **options: Any) -> None:
     """Take back FILE, a record's state.json that was edited by hand, or one that was removed.
