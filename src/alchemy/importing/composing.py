@@ -129,11 +129,15 @@ class _Composer:
                 taken.append(fqn)
             elif record is not None:
                 taken += [f"{key!r} in the data of {fqn}" for key in scope.data if key in record.data]
-        taken += [
-            chain
-            for chain in sorted({chain for fqn in (*self.items, *self.scopes) for chain in self._chains(fqn)})
-            if chain in self.existing and not self.existing[chain].is_scope and chain not in taken
-        ]
+        for chain in sorted({chain for fqn in (*self.items, *self.scopes) for chain in self._chains(fqn)}):
+            record = self.existing.get(chain)
+            if record is not None and not record.is_scope and chain not in taken:
+                taken.append(chain)
+            if record is not None and record.props.get("state_store"):
+                raise StateError(
+                    f"{chain} keeps its state in a store of its own; nothing was imported",
+                    hint="take what lies in it out of the source: into such a store nothing can be imported",
+                )
         if taken:
             shown = ", ".join(sorted(taken)[:_SHOWN]) + (f" and {len(taken) - _SHOWN} more" if taken[_SHOWN:] else "")
             raise StateError(

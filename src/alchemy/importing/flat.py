@@ -26,7 +26,7 @@ from alchemy.errors import ConfigurationError, StateTooNew
 from alchemy.importing.found import Found, Source, broken, in_words, object_at, seq_at, status_at
 from alchemy.importing.typescript import FOLDER
 from alchemy.names import join
-from alchemy.state import SCOPE_KIND, Json, JsonObject, is_array, is_object
+from alchemy.state import Json, JsonObject, is_array, is_object
 
 VERSION = 1
 _TIMES = frozenset({"createdAt", "updatedAt", "created_at", "updated_at"})
@@ -157,7 +157,7 @@ def _found(record: JsonObject, fqn: str, number: int, where: str) -> Found:
     return Found(
         where=where,
         fqn=fqn,
-        kind=SCOPE_KIND if _kind(record) == SCOPE_KIND else _kind(record),
+        kind=_kind(record),
         id=fqn.rpartition("/")[2],
         status=status_at(record, where),
         seq=seq_at(record, where, number),

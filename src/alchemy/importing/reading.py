@@ -16,8 +16,8 @@ def read_source(path: Path, *, app: str | None, stage: str | None, default_stage
     """Read a source whole; blocks while it does.
 
     Args:
-        path: a folder that Alchemy for TypeScript wrote (`.alchemy`, or an application's or a stage's folder in it), or
-            a flat JSON file.
+        path: a folder that Alchemy for TypeScript wrote (`.alchemy`, or an application's folder in it), or a flat JSON
+            file.
         app: the application: which one of a folder, or whose a flat file is; `None`: the only one.
         stage: the stage: which one of a folder (`None`: all), or which one a flat file is.
         default_stage: what a flat file is when nothing says its stage.

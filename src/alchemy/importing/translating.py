@@ -250,9 +250,11 @@ def _take_pending(result: Translated, scope: ScopeItem, cipher: Cipher | None, r
         why = "it was replaced and is still to be deleted, and what replaced it is not imported"
         try:
             if holder is not None and holder.found.kind == kind:
-                made, _ = _make(holder.found, props if is_object(props) else {}, output, cipher, root)
-                holder.old.append(made)
-                continue
+                made, draft = _make(holder.found, props if is_object(props) else {}, output, cipher, root)
+                if not draft.retain:
+                    holder.old.append(made)
+                    continue
+                why = "it was replaced, and was to be left alone (delete: false)"
         except Unlike as unlike:
             why = str(unlike)
         result.kept.append(Kept(fqn, kind, why, entry))

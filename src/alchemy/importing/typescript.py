@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alchemy.errors import ConfigurationError, StateTooNew
+from alchemy.errors import ConfigurationError, StateDamaged, StateTooNew
 from alchemy.importing.found import Found, Source, broken, object_at, seq_at, status_at
 from alchemy.names import join
-from alchemy.state import SCOPE_KIND, Json, JsonObject, is_object
+from alchemy.state import Json, JsonObject, is_object
 
 FOLDER = ".alchemy"
 _KEYS = frozenset({"status", "kind", "id", "fqn", "seq", "data", "props", "oldProps", "output"})
@@ -64,11 +64,17 @@ def read_folder(
 def _files(path: Path, load: Callable[[Path], Json]) -> Iterator[_File]:
     for file in sorted(path.rglob("*.json")):
         chain = file.relative_to(path).parts[:-1]
-        record = load(file)
+        elsewhere = bool(chain) and chain[0] in _NO_STATE
+        try:
+            record = load(file)
+        except StateDamaged:
+            if elsewhere:
+                continue
+            raise
         if is_object(record) and _is_record(record):
             _check_form(file, record)
             yield _File(file, chain, record)
-        elif not (chain and chain[0] in _NO_STATE):
+        elif not elsewhere:
             raise broken(str(file), f"this is not a record as {_READS} writes it")
 
 
@@ -86,9 +92,10 @@ def _check_form(file: Path, record: JsonObject) -> None:
 
 
 def _above(path: Path, files: Sequence[_File]) -> tuple[str, ...]:
-    """Find out which chain the folder itself stands for: none, an application's, or a stage's.
+    """Find out which chain the folder itself stands for: none, or an application's.
 
-    A resource's record says its FQN, so that what is missing before its folders is that chain.
+    A resource's record says its FQN, so that what is missing before its folders is that chain. A stage's folder is
+    refused: what the stage itself keeps lies beside it.
     """
     for file in files:
         fqn = file.record.get("fqn")
@@ -98,7 +105,13 @@ def _above(path: Path, files: Sequence[_File]) -> tuple[str, ...]:
         if fqn == end:
             return ()
         if fqn.endswith(f"/{end}"):
-            return tuple(fqn.removesuffix(f"/{end}").split("/"))
+            above = tuple(fqn.removesuffix(f"/{end}").split("/"))
+            if len(above) > 1:
+                raise ConfigurationError(
+                    f"{path} is only a part of {above[0]}: {join(*above)}",
+                    hint=f"name the folder of {above[0]}, and say the stage: --stage {above[1]}",
+                )
+            return above
         raise broken(str(file.path), f"it says that it is {fqn}, and lies where {end} should be")
     if path.name == FOLDER:
         return ()
@@ -114,7 +127,7 @@ def _found(file: _File, above: tuple[str, ...]) -> Found:
     return Found(
         where=where,
         fqn=fqn,
-        kind=SCOPE_KIND if record["kind"] == SCOPE_KIND else str(record["kind"]),
+        kind=str(record["kind"]),
         id=file.id,
         status=status_at(record, where),
         seq=seq_at(record, where),

@@ -27,13 +27,11 @@ if TYPE_CHECKING:
 @click.option(
     "--password-env",
     metavar="VARIABLE",
-    default="ALCHEMY_PASSWORD",
-    show_default=True,
-    help="The variable with the password that PATH was encrypted with.",
+    help="The variable with the password that PATH was encrypted with, if that is not ALCHEMY_PASSWORD.",
 )
 @click.option("--yes", "-y", is_flag=True, help="Import; without it nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
-def command(path: Path, app: str | None, password_env: str, yes: bool, as_json: bool, **options: Any) -> None:
+def command(path: Path, app: str | None, password_env: str | None, yes: bool, as_json: bool, **options: Any) -> None:
     """Import state from PATH, and first show what that would do.
 
     PATH is a folder that Alchemy for TypeScript wrote, or a JSON file that holds everything. Of a folder all stages
@@ -44,7 +42,7 @@ def command(path: Path, app: str | None, password_env: str, yes: bool, as_json: 
 
 
 def _import(
-    path: Path, app: str | None, options: Mapping[str, Any], password_env: str, *, yes: bool, as_json: bool
+    path: Path, app: str | None, options: Mapping[str, Any], password_env: str | None, *, yes: bool, as_json: bool
 ) -> None:
     from alchemy.cli import terminal
     from alchemy.cli.places import find_place
@@ -65,7 +63,7 @@ def _import(
         settings=place.settings,
         folder=place.root / place.settings.state_dir,
         password=place.settings.password,
-        source_password=os.environ.get(password_env) or None,
+        source_password=_password(password_env) if password_env else place.settings.password,
     )
     try:
         imports = asyncio.run(_work(place, request, write=yes))
@@ -74,6 +72,16 @@ def _import(
             terminal.note(done)
         raise
     _show_json(imports, source, written=yes) if as_json else _show(imports, written=yes)
+
+
+def _password(variable: str) -> str:
+    """Give what an environment variable holds; raises `ConfigurationError` when that is nothing."""
+    from alchemy.errors import ConfigurationError
+
+    value = os.environ.get(variable)
+    if not value:
+        raise ConfigurationError(f"{variable} is not set", hint="export it, with the password of what is imported")
+    return value
 
 
 def _said_app(place: Place, path: Path) -> str | None:
