@@ -6,6 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from alchemy import state
 from alchemy.config import Launch, Settings
@@ -136,9 +137,11 @@ class Holdings:
 
     async def close(self) -> None:
         """Fold what was written, and give the leases back."""
-        with contextlib.suppress(StateError):  # it is told by the fold
-            await self._run.close_ledgers()
-        await all_of([session.close for session in self._sessions])
+        lost = self._run.lost is not None
+        if not lost:
+            with contextlib.suppress(StateError):  # it is told by the fold
+                await self._run.close_ledgers()
+        await all_of([partial(session.close, lost=lost) for session in self._sessions])
 
     async def prune(self) -> None:
         """Drop the oldest logs, and backups where there is a new one. Old ones that stay do no harm: no error."""

@@ -13,7 +13,7 @@ from alchemy import config, reports
 from alchemy.config import Launch, Settings
 from alchemy.engine.engine import Engine
 from alchemy.engine.run import Destroyed, Run
-from alchemy.errors import AlchemyError
+from alchemy.errors import AlchemyError, LeaseLost
 from alchemy.events import Bus, Notice
 from alchemy.finalizing import Finalize
 from alchemy.holdings import Holdings
@@ -44,6 +44,7 @@ class StageScope(Scope):
             destroyed = [] if self.has_failed else await self.runner.finalize(self, options)
         except BaseException as error:
             await self.opening.close(ok=False, error=error)
+            self.opening.raise_lost(error)
             raise
         await self.opening.close(ok=not self.has_failed)
         return destroyed
@@ -54,6 +55,7 @@ class StageScope(Scope):
             await super().settle(error)
         except BaseException as raised:
             await self.opening.close(ok=False, error=raised)
+            self.opening.raise_lost(raised)
             raise
 
 
@@ -95,7 +97,7 @@ class Opening:
         try:
             await self._open_unit()
         except BaseException as error:
-            self._error = error
+            self._error = error = self.run.lost or error
             try:
                 await self._give_up()
             finally:
@@ -182,6 +184,8 @@ class Opening:
             await self._holdings.close()
         except BaseException as raised:
             failure = raised
+        if isinstance(failure, LeaseLost):
+            self.run.lose(failure)
         ok = ok and failure is None
         self.run.emit(reports.finished(self.run, ok=ok, exports=self.scope.exports, error=error or failure))
         try:
@@ -193,7 +197,13 @@ class Opening:
         finally:
             self.scope.nursery.release()
         if failure is not None:
-            raise failure
+            raise self.run.lost or failure
+
+    def raise_lost(self, error: BaseException) -> None:
+        """Raise that somebody else has taken the unit, if so, instead of what came of it."""
+        lost = self.run.lost
+        if lost is not None and error is not lost:
+            raise lost from None
 
     async def _forgotten(self) -> None:
         """The loop is being shut down and nobody finalized: keep what was done, destroy nothing, and say so."""
@@ -290,6 +300,9 @@ class TestOpening(Opening):
             await Scope.settle(scope, error)
         except BaseException as raised:
             failure = raised
+        if self.run.lost is not None:
+            await self.close(ok=False)
+            raise self.run.lost
         self.run.stopping = False
         try:
             await self.destroy()

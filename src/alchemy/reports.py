@@ -36,7 +36,9 @@ def started(run: Run, launch: Launch, owner: Owner) -> RunStarted:
 def finished(run: Run, *, ok: bool, exports: dict[str, Any], error: BaseException | None) -> RunFinished:
     """Say how it went; `error` is what ended it, besides the resources that failed."""
     failures = [*run.failures.values()]
-    if error is not None and not run.failures:
+    if run.lost is not None:
+        failures.append(in_words(run.lost))
+    elif error is not None and not run.failures:
         failures += _told(error)
     return RunFinished(
         unit=run.unit,

@@ -6,6 +6,7 @@ import contextlib
 
 import msgspec
 
+from alchemy.engine.calling import ensure_held
 from alchemy.engine.claims import claimed_by
 from alchemy.engine.creating import Creator
 from alchemy.engine.values import FINGERPRINT, given_values
@@ -26,6 +27,7 @@ class Applier(Creator):
         Returns:
             How it ended; `replaced` leaves the old generation in the record, to be deleted at the end of the run.
         """
+        await ensure_held(self.run, self.work.session)
         known = self.work.record
         if known is None:
             return await self._create(self._new_record())

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from alchemy.engine.calling import call_provider
 from alchemy.engine.values import given_values, wanted
 from alchemy.engine.work import Work, changed_inputs
 from alchemy.errors import AlreadyExists, ProviderError
@@ -75,7 +76,9 @@ class Creator:
         handler: Callable[[], Any],
         before_retry: Callable[[ProviderError], Any] | None = None,
     ) -> Any:
-        return await self.run.call(
+        return await call_provider(
+            self.run,
+            self.work.session,
             handler,
             fqn=self.fqn,
             action=action,

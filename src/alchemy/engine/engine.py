@@ -20,7 +20,7 @@ from alchemy.engine.sweeping import doomed_of
 from alchemy.engine.teardown import Destroyer
 from alchemy.engine.values import Codec
 from alchemy.engine.work import Work, begin, finish_unchanged, is_unchanged, record_to_outputs, report
-from alchemy.errors import AlchemyError, DeclarationError, NotStarted, ResourceFailed
+from alchemy.errors import AlchemyError, DeclarationError, LeaseLost, NotStarted, ResourceFailed
 from alchemy.events import Outcome, ScopeEntered, ScopeLeft
 from alchemy.finalizing import Finalize
 from alchemy.names import Naming, parent
@@ -222,6 +222,9 @@ class Engine:
             declared.fail(signal)
         except asyncio.CancelledError as error:
             declared.fail(error)
+        except LeaseLost as error:
+            run.lose(error)
+            declared.fail(Stopped())
         except BaseException as error:
             action = applier.action if applier else None
             failure = report(run, declared, error, action, applier.began if applier else began)

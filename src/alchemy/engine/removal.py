@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from alchemy.engine.deleting import doom
 from alchemy.engine.engine import Engine
-from alchemy.engine.teardown import Destroyer, doom
+from alchemy.engine.teardown import Destroyer
 from alchemy.errors import DeclarationError
 from alchemy.finalizing import Finalize
 from alchemy.names import is_within

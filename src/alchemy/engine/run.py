@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,7 +19,7 @@ from alchemy.engine.ledger import strike
 from alchemy.engine.lineage import Lineage
 from alchemy.engine.loading import load_provider
 from alchemy.engine.session import Session
-from alchemy.errors import AlchemyError, ProviderError, StateError, TargetMismatch
+from alchemy.errors import AlchemyError, LeaseLost, StateError, TargetMismatch
 from alchemy.events import (
     Action,
     Bus,
@@ -29,7 +28,6 @@ from alchemy.events import (
     Outcome,
     ResourceFinished,
     ResourceLog,
-    ResourceRetrying,
     ResourceStarted,
 )
 from alchemy.names import Naming, leaf, parent, physical_name
@@ -40,7 +38,6 @@ from alchemy.scope import Scope
 from alchemy.state import Record
 
 T = TypeVar("T")
-MAX_DELAY = 60.0
 
 
 class Stopped(BaseException):
@@ -71,6 +68,8 @@ class Run:
         self.sessions: dict[str, Session] = {}
         self.opened = False
         self.stopping = False
+        self.lost: LeaseLost | None = None
+        """Why the run is over: somebody else has taken what it held."""
         self.started = time.monotonic()
         self.counts: Counter[str] = Counter()
         self.failures: dict[str, str] = {}
@@ -276,61 +275,10 @@ class Run:
             return ""
         return physical_name(naming, lineage=self.lineage, fqn=fqn, kind=kind, generation=generation)
 
-    # Calls
-
-    async def call(
-        self,
-        handler: Callable[[], Awaitable[T]],
-        *,
-        fqn: str,
-        action: Action,
-        retries: int,
-        delay: float,
-        timeout: float | None,
-        before_retry: Callable[[ProviderError], Awaitable[T | None]] | None = None,
-    ) -> T:
-        """Call a provider's handler: with a deadline, and again when it failed in a way that may pass.
-
-        Args:
-            retries: how often again; `delay` seconds before the first, doubled each time, with jitter.
-            timeout: seconds for one call.
-            before_retry: looks, after a failure, whether the call had taken effect; what it gives is the result.
-
-        Raises:
-            ProviderError: `ambiguous` when this call, or one before it, may have taken effect.
-        """
-        attempt = 0
-        uncertain = False
-        while True:
-            try:
-                if timeout is None:
-                    return await handler()
-                async with asyncio.timeout(timeout):
-                    return await handler()
-            except TimeoutError as raised:
-                limit = f"longer than {timeout:g} s" if timeout else "too long"
-                raise ProviderError(f"{action} took {limit}", ambiguous=True) from raised
-            except ProviderError as raised:
-                uncertain = raised.ambiguous = uncertain or raised.ambiguous
-                if not raised.retryable or attempt >= retries or self.stopping:
-                    raise
-                failed = raised
-            pause = failed.retry_after or min(MAX_DELAY, delay * 2**attempt) * random.uniform(0.5, 1.0)
-            attempt += 1
-            self.emit(
-                ResourceRetrying(fqn=fqn, action=action, attempt=attempt, delay=round(pause, 3), error=failed.message)
-            )
-            await asyncio.sleep(pause)
-            if self.stopping:
-                raise failed
-            if before_retry is not None and uncertain:
-                try:
-                    found = await before_retry(failed)
-                except ProviderError as raised:
-                    raised.ambiguous = True
-                    raise
-                if found is not None:
-                    return found
+    def lose(self, error: LeaseLost) -> None:
+        """Somebody else has taken what the run held: nothing more begins, and what was first heard of it is told."""
+        self.lost = self.lost or error
+        self.stopping = True
 
     # Scopes' records
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Generator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -45,6 +46,7 @@ class Session:
         self.written = False
         self.backed_up = False
         self._operation = operation
+        self._asking = asyncio.Lock()
         self._backup: Awaitable[None] | None = None
         self.unwritten: Record | None = None
         """The unit's own record, when it is new: it is written with whatever is written first."""
@@ -133,12 +135,20 @@ class Session:
             raise RuntimeError(f"{self.unit} was opened for reading")
         return self.lease
 
-    async def close(self) -> None:
-        """Fold what was written, and give the unit back."""
+    async def ensure_held(self) -> None:
+        """Make sure that the unit is held still, without asking anybody if that is sure. Raises `LeaseLost`."""
+        if self.store.check(self._held()):
+            return
+        async with self._asking:
+            if not self.store.check(self._held()):
+                self.lease = await self.store.renew(self._held())
+
+    async def close(self, *, lost: bool = False) -> None:
+        """Fold what was written, unless it is known that the unit is lost, and give the unit back."""
         if self.lease is None:
             return
         try:
-            if self.written:
+            if self.written and not lost:
                 await self.store.fold(self.lease)
         finally:
             await self.store.release(self.lease)

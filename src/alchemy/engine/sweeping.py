@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from alchemy.engine.deleting import Doomed, doom
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
-from alchemy.engine.teardown import Doomed, doom
 from alchemy.finalizing import Finalize
 from alchemy.names import is_within, join, parent
 from alchemy.scope import Scope

@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from typing import TypeVar
 
-import msgspec
-
-from alchemy.engine.claims import claimed_by
-from alchemy.engine.run import Run, Stopped, in_words
-from alchemy.engine.session import Session
+from alchemy.engine.calling import ensure_held
+from alchemy.engine.deleting import Deleter, Doomed, failed
+from alchemy.engine.run import Run, Stopped
 from alchemy.engine.values import Codec
-from alchemy.engine.work import unknown
-from alchemy.errors import AlchemyError, Gone, ResourceFailed
-from alchemy.events import Outcome, Planned
+from alchemy.errors import AlchemyError, LeaseLost, ResourceFailed
+from alchemy.events import Planned
 from alchemy.finalizing import Finalize
-from alchemy.names import leaf, parent
+from alchemy.names import leaf
 from alchemy.nursery import Nursery
 from alchemy.order import Node, Teardown
-from alchemy.provider import Context, Provider, overrides, resource_class
-from alchemy.resource import Resource
+from alchemy.provider import resource_class
 from alchemy.serde import contains_secret
-from alchemy.state import Generation, Record, Status
-
-T = TypeVar("T")
-_OLD = "\0"
-
-
-@dataclass(frozen=True, slots=True)
-class Doomed:
-    """One thing to be destroyed: a record with its object, or an old generation of one.
-
-    Attributes:
-        name: the node's: the FQN, and for an old generation a part below it that no id can have.
-    """
-
-    name: str
-    record: Record
-    session: Session
-    old: Generation | None = None
-
-    @property
-    def node(self) -> Node:
-        """Give what decides its place in the order."""
-        of = self.old or self.record
-        return Node(self.name, of.seq, of.seen, of.deps)
-
-
-def doom(records: Iterable[tuple[Record, Session]], *, whole: bool) -> list[Doomed]:
-    """List what is to be destroyed of these records.
-
-    Args:
-        records: with the sessions that hold them.
-        whole: the records themselves too, not only their old generations.
-    """
-    found: list[Doomed] = []
-    for record, session in records:
-        found += [Doomed(f"{record.fqn}/{_OLD}{old.generation}", record, session, old) for old in record.generations]
-        if whole:
-            found.append(Doomed(record.fqn, record, session))
-    return found
+from alchemy.state import Record
 
 
 class Destroyer:
@@ -81,7 +35,7 @@ class Destroyer:
         self._waiting: deque[str] = deque()
         self._active = 0
         self._idle = asyncio.Event()
-        self._dropped: dict[Session, Awaitable[None]] = {}
+        self._deleter = Deleter(run, options)
 
     @property
     def _width(self) -> int:
@@ -123,8 +77,7 @@ class Destroyer:
             if not self._may_start or self.errors or not len(order):
                 break
             self._waiting.append(order.unblock())
-        for durable in self._dropped.values():
-            await durable
+        await self._deleter.flush()
         if self.run.stopping:
             raise Stopped
         if self.errors:
@@ -174,142 +127,25 @@ class Destroyer:
         if self._active == 0:
             self._idle.set()
 
-    def _drop(self, record: Record, session: Session) -> None:
-        """Forget a record whose object is gone. Nobody waits for the disk: should the commit be lost, the record
-        says `deleting`, and deleting again what is gone is success. The last one is awaited at the end.
-        """
-        self._dropped[session] = session.drop(record.fqn)
-
     async def _one(self, item: Doomed) -> Exception | None:
         began = time.monotonic()
         fqn, kind = item.record.fqn, (item.old or item.record).kind
         failure: Exception | None = None
         try:
             async with self.run.limit:
-                await self._delete(item)
+                await self._deleter.delete(item)
             if not item.record.is_scope and item.old is None:
                 self.destroyed.append(fqn)
+        except LeaseLost as error:
+            self.run.lose(error)
+            failure = error
         except Exception as error:
-            failure = self._failure(item, error)
+            failure = failed(item, error)
             self.run.finished(fqn, kind, "failed", "delete", began, error=str(failure), old=item.old is not None)
         except BaseException as error:
             failure = ResourceFailed(f"{fqn}: delete was aborted", fqn=fqn, action="delete")
             failure.__cause__ = error
         return failure
-
-    def _failure(self, item: Doomed, error: Exception) -> ResourceFailed:
-        if isinstance(error, ResourceFailed):
-            return error
-        hint = error.hint if isinstance(error, AlchemyError) else None
-        words = error.message if isinstance(error, AlchemyError) else in_words(error)
-        fqn = item.record.fqn
-        failure = ResourceFailed(f"{fqn}: delete failed: {words}", fqn=fqn, action="delete", hint=hint)
-        failure.__cause__ = error
-        return failure
-
-    async def _delete(self, item: Doomed) -> None:
-        record, session = item.record, item.session
-        if item.old is not None:
-            await self._delete_old(item, item.old)
-            return
-        if record.is_scope or not record.provider or record.status is Status.DELETED:
-            self._drop(record, session)
-            if not record.is_scope:
-                self.run.finished(record.fqn, record.kind, "deleted", "delete", time.monotonic())
-            return
-        if record.protect:
-            raise ResourceFailed(
-                f"{record.fqn} is protected: it is not destroyed",
-                fqn=record.fqn,
-                action="delete",
-                hint="deploy once with options=Options(protect=False)",
-            )
-        if record.retain:
-            self._drop(record, session)
-            self.run.finished(record.fqn, record.kind, "forgotten", None, 0.0)
-            return
-        began = self.run.began(record.fqn, record.kind, "delete")
-        if record.status is not Status.DELETING and record.status is not Status.CREATING:
-            await session.put(msgspec.structs.replace(record, status=Status.DELETING))
-        outcome = await self._delete_object(item)
-        self._drop(record, session)
-        self.run.finished(record.fqn, record.kind, outcome, "delete", began)
-
-    async def _delete_old(self, item: Doomed, old: Generation) -> None:
-        began = self.run.began(item.record.fqn, old.kind, "delete", old=True)
-        if old.provider:
-            await self._delete_object(item)
-        record = item.session.get(item.record.fqn) or item.record
-        left = [kept for kept in record.generations if kept.generation != old.generation]
-        await item.session.put(msgspec.structs.replace(record, generations=left))
-        self.run.finished(record.fqn, old.kind, "deleted", "delete", began, old=True)
-
-    async def _delete_object(self, item: Doomed) -> Outcome:
-        """Delete it in the provider; `forgotten`: it was somebody else's, and stays."""
-        record, of = item.record, item.old or item.record
-        provider = self.run.provider(of.provider, fqn=record.fqn)
-        chain = parent(record.fqn)
-        codec = Codec(lambda: self.run.cipher(self.run.settings_for(chain), chain), record.fqn)
-        cls = resource_class(type(provider))
-        if of.verify and claimed_by(item.session, record, of, cls) is not None:
-            return "forgotten"
-        props = of.attempted if of.status is Status.CREATING and of.attempted is not None else of.props
-        have = codec.resource(cls, id=record.id, props=props, output=of.output)
-        context = self.run.context(have, of, fqn=record.fqn, name=of.physical_name or "")
-        context.target = await self.run.target(provider, context, of.target)
-        async with self.run.slot(provider):
-            if of.status is Status.CREATING:
-                found = await self._find_begun(provider, context, record, of, have)
-            elif of.verify:
-                found = await self._read_restored(provider, context, record, have)
-            else:
-                found = have
-            if found is not None:
-                with contextlib.suppress(Gone):
-                    await self._call(record, lambda: provider.delete(context, found))
-        return "deleted"
-
-    def _call(self, record: Record, handler: Callable[[], Awaitable[T]]) -> Awaitable[T]:
-        return self.run.call(
-            handler,
-            fqn=record.fqn,
-            action="delete",
-            retries=self.options.max_retries,
-            delay=self.options.retry_delay,
-            timeout=self.options.timeout,
-        )
-
-    async def _find_begun(
-        self,
-        provider: Provider[Resource],
-        context: Context[Resource],
-        record: Record,
-        of: Record | Generation,
-        have: Resource,
-    ) -> Resource | None:
-        """Look for what an interrupted create may have made; give what is to be deleted."""
-        if provider.recover == "again":
-            return have
-        if provider.recover == "none":
-            if of.output:
-                return have
-            raise unknown(record.fqn, "was being created when a run ended", "delete")
-        found = await self._call(record, lambda: provider.find(context, have))
-        if found is None and provider.settle:
-            await asyncio.sleep(provider.settle)
-            found = await self._call(record, lambda: provider.find(context, have))
-        is_ours = provider.naming is not None and not _chose(provider, have)
-        return found if found is not None and (is_ours or of.absent) else None
-
-    async def _read_restored(
-        self, provider: Provider[Resource], context: Context[Resource], record: Record, have: Resource
-    ) -> Resource | None:
-        """Read what a restored record says there is; give what is to be deleted, if it is there."""
-        if overrides(provider, "read") or provider.recover not in ("again", "none"):
-            return await self._call(record, lambda: provider.read(context, have))
-        if provider.recover == "none":
-            raise unknown(record.fqn, "was restored", "delete")
-        return have
 
     async def _check_targets(self, doomed: list[Doomed]) -> None:
         """Before any call: nothing may live elsewhere than where calls would go."""
@@ -326,6 +162,7 @@ class Destroyer:
             codec = Codec(lambda: None, item.record.fqn)
             have = codec.resource(resource_class(type(provider)), id=leaf(item.record.fqn), props={}, output={})
             context = self.run.context(have, of, fqn=item.record.fqn, name="")
+            await ensure_held(self.run, item.session)
             await self.run.target(provider, context, of.target)
 
     def _report_held_back(self, order: Teardown, by_name: dict[str, Doomed]) -> None:
@@ -337,10 +174,6 @@ class Destroyer:
         ]
         if held:
             self.run.warn(f"kept, because what depends on it is still there: {', '.join(held[:20])}")
-
-
-def _chose(provider: Provider[Resource], have: Resource) -> bool:
-    return have.__dict__.get(provider.name_input) is not None
 
 
 def _teardown(doomed: list[Doomed]) -> Teardown:

@@ -174,8 +174,8 @@ async def test_retries_wait_longer_each_time(cloud: Cloud, store: Store, monkeyp
             slept.append(round(seconds, 3))
         await real(0)
 
-    monkeypatch.setattr("alchemy.engine.run.random.uniform", lambda low, high: (low + high) / 2)
-    monkeypatch.setattr("alchemy.engine.run.asyncio.sleep", sleep)
+    monkeypatch.setattr("alchemy.engine.calling.random.uniform", lambda low, high: (low + high) / 2)
+    monkeypatch.setattr("alchemy.engine.calling.asyncio.sleep", sleep)
     for error in (busy(), busy(), busy(retry_after=7.5)):
         cloud.fail("create", "a", error)
     await deploy(things(a=1), store, retry_delay=2.0, max_retries=3)

@@ -1,0 +1,213 @@
+"""Delete one thing that is to be destroyed: an object with its record, or an old generation of one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from alchemy.engine.calling import call_provider, ensure_held
+from alchemy.engine.claims import claimed_by
+from alchemy.engine.run import Run, in_words
+from alchemy.engine.session import Session
+from alchemy.engine.values import Codec
+from alchemy.engine.work import unknown
+from alchemy.errors import AlchemyError, Gone, ResourceFailed
+from alchemy.events import Outcome
+from alchemy.finalizing import Finalize
+from alchemy.names import parent
+from alchemy.order import Node
+from alchemy.provider import Context, Provider, overrides, resource_class
+from alchemy.resource import Resource
+from alchemy.state import Generation, Record, Status
+
+T = TypeVar("T")
+_OLD = "\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """One thing to be destroyed: a record with its object, or an old generation of one.
+
+    Attributes:
+        name: the node's: the FQN, and for an old generation a part below it that no id can have.
+    """
+
+    name: str
+    record: Record
+    session: Session
+    old: Generation | None = None
+
+    @property
+    def node(self) -> Node:
+        """Give what decides its place in the order."""
+        of = self.old or self.record
+        return Node(self.name, of.seq, of.seen, of.deps)
+
+
+def doom(records: Iterable[tuple[Record, Session]], *, whole: bool) -> list[Doomed]:
+    """List what is to be destroyed of these records.
+
+    Args:
+        records: with the sessions that hold them.
+        whole: the records themselves too, not only their old generations.
+    """
+    found: list[Doomed] = []
+    for record, session in records:
+        found += [Doomed(f"{record.fqn}/{_OLD}{old.generation}", record, session, old) for old in record.generations]
+        if whole:
+            found.append(Doomed(record.fqn, record, session))
+    return found
+
+
+class Deleter:
+    """Delete one by one what is handed to it, as the options say; in whatever order that comes."""
+
+    def __init__(self, run: Run, options: Finalize) -> None:
+        self.run = run
+        self.options = options
+        self._dropped: dict[Session, Awaitable[None]] = {}
+
+    async def delete(self, item: Doomed) -> None:
+        """Delete the object and drop the record, or the old generation from it; report it.
+
+        Raises:
+            AlchemyError: it could not be deleted; the record says that it was to be.
+        """
+        record, session = item.record, item.session
+        if item.old is not None:
+            await self._delete_old(item, item.old)
+            return
+        if record.is_scope or not record.provider or record.status is Status.DELETED:
+            self._drop(record, session)
+            if not record.is_scope:
+                self.run.finished(record.fqn, record.kind, "deleted", "delete", time.monotonic())
+            return
+        if record.protect:
+            raise ResourceFailed(
+                f"{record.fqn} is protected: it is not destroyed",
+                fqn=record.fqn,
+                action="delete",
+                hint="deploy once with options=Options(protect=False)",
+            )
+        if record.retain:
+            self._drop(record, session)
+            self.run.finished(record.fqn, record.kind, "forgotten", None, 0.0)
+            return
+        began = self.run.began(record.fqn, record.kind, "delete")
+        if record.status is not Status.DELETING and record.status is not Status.CREATING:
+            await session.put(msgspec.structs.replace(record, status=Status.DELETING))
+        outcome = await self._delete_object(item)
+        self._drop(record, session)
+        self.run.finished(record.fqn, record.kind, outcome, "delete", began)
+
+    async def _delete_old(self, item: Doomed, old: Generation) -> None:
+        began = self.run.began(item.record.fqn, old.kind, "delete", old=True)
+        if old.provider:
+            await self._delete_object(item)
+        record = item.session.get(item.record.fqn) or item.record
+        left = [kept for kept in record.generations if kept.generation != old.generation]
+        await item.session.put(msgspec.structs.replace(record, generations=left))
+        self.run.finished(record.fqn, old.kind, "deleted", "delete", began, old=True)
+
+    async def _delete_object(self, item: Doomed) -> Outcome:
+        """Delete it in the provider; `forgotten`: it was somebody else's, and stays."""
+        record, of = item.record, item.old or item.record
+        provider = self.run.provider(of.provider, fqn=record.fqn)
+        await ensure_held(self.run, item.session)
+        chain = parent(record.fqn)
+        codec = Codec(lambda: self.run.cipher(self.run.settings_for(chain), chain), record.fqn)
+        cls = resource_class(type(provider))
+        if of.verify and claimed_by(item.session, record, of, cls) is not None:
+            return "forgotten"
+        props = of.attempted if of.status is Status.CREATING and of.attempted is not None else of.props
+        have = codec.resource(cls, id=record.id, props=props, output=of.output)
+        context = self.run.context(have, of, fqn=record.fqn, name=of.physical_name or "")
+        context.target = await self.run.target(provider, context, of.target)
+        async with self.run.slot(provider):
+            if of.status is Status.CREATING:
+                found = await self._find_begun(provider, context, item, have)
+            elif of.verify:
+                found = await self._read_restored(provider, context, item, have)
+            else:
+                found = have
+            if found is not None:
+                with contextlib.suppress(Gone):
+                    await self._call(item, lambda: provider.delete(context, found))
+        return "deleted"
+
+    def _call(self, item: Doomed, handler: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        return call_provider(
+            self.run,
+            item.session,
+            handler,
+            fqn=item.record.fqn,
+            action="delete",
+            retries=self.options.max_retries,
+            delay=self.options.retry_delay,
+            timeout=self.options.timeout,
+        )
+
+    async def _find_begun(
+        self,
+        provider: Provider[Resource],
+        context: Context[Resource],
+        item: Doomed,
+        have: Resource,
+    ) -> Resource | None:
+        """Look for what an interrupted create may have made; give what is to be deleted."""
+        record, of = item.record, item.old or item.record
+        if provider.recover == "again":
+            return have
+        if provider.recover == "none":
+            if of.output:
+                return have
+            raise unknown(record.fqn, "was being created when a run ended", "delete")
+        found = await self._call(item, lambda: provider.find(context, have))
+        if found is None and provider.settle:
+            await asyncio.sleep(provider.settle)
+            found = await self._call(item, lambda: provider.find(context, have))
+        is_ours = provider.naming is not None and not _chose(provider, have)
+        return found if found is not None and (is_ours or of.absent) else None
+
+    async def _read_restored(
+        self, provider: Provider[Resource], context: Context[Resource], item: Doomed, have: Resource
+    ) -> Resource | None:
+        """Read what a restored record says there is; give what is to be deleted, if it is there."""
+        if overrides(provider, "read") or provider.recover not in ("again", "none"):
+            return await self._call(item, lambda: provider.read(context, have))
+        if provider.recover == "none":
+            raise unknown(item.record.fqn, "was restored", "delete")
+        return have
+
+    def _drop(self, record: Record, session: Session) -> None:
+        """Forget a record whose object is gone. Nobody waits for the disk: should the commit be lost, the record
+        says `deleting`, and deleting again what is gone is success. The last one is awaited at the end.
+        """
+        self._dropped[session] = session.drop(record.fqn)
+
+    async def flush(self) -> None:
+        """Wait until all that was dropped is durable."""
+        for durable in self._dropped.values():
+            await durable
+
+
+def failed(item: Doomed, error: Exception) -> ResourceFailed:
+    """Turn what was raised into the failure of what was to be destroyed."""
+    if isinstance(error, ResourceFailed):
+        return error
+    hint = error.hint if isinstance(error, AlchemyError) else None
+    words = error.message if isinstance(error, AlchemyError) else in_words(error)
+    fqn = item.record.fqn
+    failure = ResourceFailed(f"{fqn}: delete failed: {words}", fqn=fqn, action="delete", hint=hint)
+    failure.__cause__ = error
+    return failure
+
+
+def _chose(provider: Provider[Resource], have: Resource) -> bool:
+    return have.__dict__.get(provider.name_input) is not None
