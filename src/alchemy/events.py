@@ -116,11 +116,19 @@ class ResourceRetrying(Event, frozen=True, kw_only=True):
 
 
 class Waiting(Event, frozen=True, kw_only=True):
-    """Somebody else holds the unit: `owner` says who, from where and since when."""
+    """Somebody else holds the unit: `owner` says who, from where and doing what, `since` when (UTC).
+
+    `held` is the chain that they hold: the unit, or one above or below it. At `deadline` (seconds since the epoch) it
+    would be free, unless they renew it, as a run that lives does. This run waits `patience` seconds.
+    """
 
     type: ClassVar[str] = "lock.waiting"
     unit: str
     owner: str
+    held: str = ""
+    since: str = ""
+    deadline: float | None = None
+    patience: float = 0.0
 
 
 class Planned(Event, frozen=True, kw_only=True):

@@ -12,13 +12,13 @@ from alchemy import state
 from alchemy.config import Launch, Settings
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
-from alchemy.errors import LockedError, StateError
-from alchemy.events import Waiting
+from alchemy.errors import StateError
 from alchemy.history import surplus
 from alchemy.names import unit_of
 from alchemy.ports import Lease, Owner, StateStore
 from alchemy.scope import Scope
 from alchemy.state import Application
+from alchemy.waiting import take
 
 LOGS_KEPT = 100
 """Logs of a unit that are kept; older ones go after a successful run."""
@@ -79,7 +79,10 @@ class Holdings:
     async def _session(self, store: StateStore, unit: str) -> Session:
         lease: Lease | None = None
         if self._run.phase != "read":
-            lease = await self._acquire(store, unit)
+            run = self._run
+            lease = await take(
+                store, unit, owner=self._owner, settings=run.settings, launch=self._launch, emit=run.emit
+            )
         try:
             snapshot = await store.load(unit, lease=lease)
         except BaseException:
@@ -89,17 +92,6 @@ class Holdings:
         for notice in snapshot.notices:
             self._run.warn(notice)
         return Session(store, unit, lease, snapshot.records, operation=self._operation)
-
-    async def _acquire(self, store: StateStore, unit: str) -> Lease:
-        settings = self._run.settings
-        try:
-            return await store.acquire(unit, owner=self._owner, timeout=0)
-        except LockedError as error:
-            if not settings.enable_locking:
-                await store.break_(unit)
-                return await store.acquire(unit, owner=self._owner, timeout=settings.lock_timeout)
-            self._run.emit(Waiting(unit=unit, owner=error.owner))
-            return await store.acquire(unit, owner=self._owner, timeout=settings.lock_timeout)
 
     async def reopen(self) -> None:
         """Open the stores of nested scopes that state knows of, so that what is in them can be destroyed."""

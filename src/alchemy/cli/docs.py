@@ -77,6 +77,10 @@ _MEANING = {
     "attempt": "Which further attempt it will be, from 1.",
     "delay": "Seconds until then.",
     "owner": "Who holds it, from where, and what for.",
+    "held": "The chain that they hold: the unit, or one above or below it.",
+    "since": "When they took it; UTC, ISO 8601.",
+    "deadline": "When it is free unless they renew it; seconds since the epoch.",
+    "patience": "How many seconds this run waits.",
     "level": "How serious it is.",
 }
 """What the fields mean; a field means the same in every event."""

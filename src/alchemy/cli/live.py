@@ -13,7 +13,7 @@ from rich.text import Text
 from alchemy import events
 from alchemy.cli import terminal
 from alchemy.cli.progress import Entry
-from alchemy.cli.render import VERBS, Display, counted, duration, exported, line_of, notice_of, summary
+from alchemy.cli.render import VERBS, Display, counted, duration, exported, holder, line_of, notice_of, summary
 from alchemy.events import Event
 from alchemy.names import is_within
 
@@ -110,7 +110,7 @@ class LiveTree(Display):
         spin = int(now * 10)
         if not progress.phases:
             waiting = progress.waiting
-            what = f"waiting for {waiting.unit}, held by {waiting.owner}" if waiting else "starting"
+            what = f"waiting: {holder(waiting, now)}" if waiting else "starting"
             yield Text(f"{_frame(spin)} {what}  {duration(now - self._began)}", style="dim")
             return
         unit = next(reversed(progress.phases))

@@ -11,9 +11,11 @@ from alchemy.options import BY_NAME, Option, Strategy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-FLAGS = {"destroy_strategy": "--strategy"}
+FLAGS = {"destroy_strategy": "--strategy", "enable_locking": "--no-lock"}
 """Options that are called otherwise on the command line than in code."""
-_WORDS = {"stage": "NAME", "state_dir": "DIR", "state_store": "URL", "parallelism": "N"}
+WORDS_OFF = {"enable_locking": "Do not wait for somebody else who holds the stage: take it from them."}
+"""What a flag does that switches an option off."""
+_WORDS = {"stage": "NAME", "state_dir": "DIR", "state_store": "URL", "parallelism": "N", "lock_timeout": "SECONDS"}
 
 
 def _checked(option: Option) -> Callable[[click.Context, click.Parameter, str | None], Any]:
@@ -48,12 +50,14 @@ def launch_options(*names: str) -> Callable[[F], F]:
 
 def _option(option: Option) -> Callable[[F], F]:
     places = [f"env {option.env}"] if option.env else []
-    if option.default is not None and option.default is not False:
+    if option.default is not None and not isinstance(option.default, bool):
         places.append("default the user's name" if callable(option.default) else f"default {option.default}")
     text = option.help.replace("`", "") + (f"  [{'; '.join(places)}]" if places else "")
     flag = flag_of(option.name)
-    if option.default is False:
-        return click.option(flag, option.name, is_flag=True, help=text)
+    if isinstance(option.default, bool):
+        word = not option.default  # the flag says the opposite of what holds without it
+        text = WORDS_OFF.get(option.name, text)
+        return click.option(flag, option.name, is_flag=True, flag_value=word, default=None, help=text)
     if option.name == "destroy_strategy":
         return click.option(flag, option.name, type=click.Choice(get_args(Strategy)), help=text)
     return click.option(
@@ -63,6 +67,4 @@ def _option(option: Option) -> Callable[[F], F]:
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
     """Give what was said on the command line; a flag that was not given is left out, not false."""
-    return {
-        name: value for name, value in values.items() if name in BY_NAME and value is not None and value is not False
-    }
+    return {name: value for name, value in values.items() if name in BY_NAME and value is not None}

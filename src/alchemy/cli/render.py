@@ -13,6 +13,7 @@ import msgspec
 
 from alchemy import events
 from alchemy.cli import terminal
+from alchemy.cli.columns import seconds_of
 from alchemy.cli.progress import Progress
 from alchemy.events import Event
 
@@ -174,13 +175,30 @@ def notice_of(event: Event) -> str | None:
         case events.ResourceRetrying():
             return f"{'retrying':<10} {event.fqn}  {event.action} in {duration(event.delay)}: {event.error}"
         case events.Waiting():
-            return f"{'waiting':<10} {event.unit} is held by {event.owner}"
+            return f"{'waiting':<10} {holder(event, event.at)}"
         case events.Planned():
             return f"{'would go':<10} {event.fqn}  {event.kind}"
         case events.Notice():
             return f"{event.level + ':':<10} {event.message}"
         case _:
             return None
+
+
+def holder(event: events.Waiting, now: float) -> str:
+    """Say in a line who holds what is waited for, for how long, until when, and how long this run waits."""
+    what = event.held or event.unit
+    parts = [f"{what} is held by {event.owner}"]
+    since = seconds_of(event.since)
+    if since is not None:
+        parts.append(f" for {duration(max(now - since, 0.0))}")
+    if what != event.unit:
+        parts.append(f", which keeps {event.unit} waiting")
+    if event.deadline is not None:
+        left = event.deadline - now
+        parts.append(f"; free in {duration(left)} unless it is renewed" if left > 0 else "; should be free any moment")
+    if event.patience:
+        parts.append(f"; waiting up to {duration(event.patience)}")
+    return "".join(parts)
 
 
 def reason(event: events.ResourceFinished) -> str:

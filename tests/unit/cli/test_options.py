@@ -50,3 +50,13 @@ def test_help_says_what_holds_otherwise() -> None:
 def test_a_flag_is_the_name_with_dashes() -> None:
     """Except for the strategy, which the requirements call so."""
     assert (flag_of("state_dir"), flag_of("destroy_strategy")) == ("--state-dir", "--strategy")
+
+
+def test_a_flag_that_switches_off() -> None:
+    """`--no-lock` gives false, and nothing when it is not said; the lock's timeout is in seconds."""
+    names = ("enable_locking", "lock_timeout")
+    assert parsed(names=names) == {}
+    assert parsed("--no-lock", "--lock-timeout", "2.5", names=names) == {"enable_locking": False, "lock_timeout": 2.5}
+    assert resolve(parsed("--no-lock", names=names)).enable_locking is False
+    assert "take it from them" in " ".join(parsed("--help", names=names).split())
+    assert "at least 0" in parsed("--lock-timeout", "-1", names=names)

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from alchemy.cli.live import LiveTree
-from alchemy.cli.render import Display, JsonLines, Lines, Output, duration, exported, line_of, summary
+from alchemy.cli.render import Display, JsonLines, Lines, Output, duration, exported, holder, line_of, summary
 from alchemy.events import (
     ALL,
     Action,
@@ -212,7 +212,25 @@ def test_waiting_is_shown_before_anything_runs() -> None:
     """Who holds the stage is said while it is waited for."""
     lines = pictured([Waiting(unit="a/b", owner="bob@host (pid 7), deploy")])
     assert len(lines) == 1
-    assert "waiting for a/b, held by bob@host (pid 7), deploy" in lines[0]
+    assert "waiting: a/b is held by bob@host (pid 7), deploy" in lines[0]
+
+
+def test_a_wait_tells_how_long() -> None:
+    """In one line: who, from where, since when, until when, what it keeps waiting, and for how long that waits."""
+    event = Waiting(
+        at=1_000_000.0,
+        unit="a/b",
+        held="a/b/c",
+        owner="bob@host (pid 7), deploy",
+        since="1970-01-12T13:44:35.000Z",
+        deadline=1_000_040.0,
+        patience=30.0,
+    )
+    assert line_of(event, verbose=False) == (
+        "waiting    a/b/c is held by bob@host (pid 7), deploy for 2 min 5 s, which keeps a/b waiting"
+        "; free in 40.0 s unless it is renewed; waiting up to 30.0 s"
+    )
+    assert "; should be free any moment" in holder(event, 1_000_041.0)
 
 
 def final(events: Sequence[Event], *, verbose: bool = False) -> str:

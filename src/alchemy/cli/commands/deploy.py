@@ -18,6 +18,8 @@ from alchemy.cli.options import given, launch_options
     "adopt",
     "parallelism",
     "destroy_strategy",
+    "lock_timeout",
+    "enable_locking",
     "quiet",
     "verbose",
     "state_dir",

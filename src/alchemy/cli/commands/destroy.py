@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     "local",
     "parallelism",
     "destroy_strategy",
+    "lock_timeout",
+    "enable_locking",
     "quiet",
     "verbose",
     "state_dir",
