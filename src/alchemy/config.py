@@ -104,6 +104,7 @@ class Launch:
         operation: what holds the lease, for others to read: `deploy`, `destroy`, …
         root: the project's folder; relative paths and `pyproject.toml` are looked up there.
         program: the file that is run; `None`: the process's own.
+        rebuild: a run in the phase `up` only reads every declared resource back from its provider, and records it.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -111,6 +112,7 @@ class Launch:
     operation: str = "deploy"
     root: Path = field(default_factory=Path.cwd)
     program: Path | None = None
+    rebuild: bool = False
 
 
 launch: ContextVar[Launch | None] = ContextVar("alchemy_launch", default=None)

@@ -14,7 +14,7 @@ from alchemy.errors import AlreadyExists, ProviderError
 from alchemy.events import Action, Outcome
 from alchemy.provider import Context, Provider, overrides
 from alchemy.resource import Resource
-from alchemy.state import Generation, Record, Status
+from alchemy.state import Generation, JsonObject, Record, Status
 
 
 class Creator:
@@ -225,11 +225,11 @@ class Creator:
             f"over: options=Options(adopt=True), or --adopt)",
         )
 
-    async def _finish(self, record: Record, made: Resource, status: Status) -> None:
-        """Record that the object is as wanted, with what the provider gave back."""
+    async def _finish(self, record: Record, made: Resource, status: Status, props: JsonObject | None = None) -> None:
+        """Record that the object is as wanted, or as `props` say, with what the provider gave back."""
         declared = self.declared
         record.output = self.work.codec.outputs(made)
-        record.props = self.work.props
+        record.props = self.work.props if props is None else props
         record.attempted = None
         record.absent = record.verify = False
         record.status = status

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
 from alchemy.engine.apply import Applier
 from alchemy.engine.composing import compose
 from alchemy.engine.cycles import check_cycle
 from alchemy.engine.moves import move
+from alchemy.engine.placing import Places
+from alchemy.engine.rebuilding import Rebuilder
 from alchemy.engine.run import Destroyed, Run, Stopped
 from alchemy.engine.scopedata import ScopeData
 from alchemy.engine.session import Session
@@ -21,11 +21,10 @@ from alchemy.engine.teardown import Destroyer
 from alchemy.engine.values import Codec
 from alchemy.engine.work import Work, begin, finish_unchanged, is_unchanged, record_to_outputs, report
 from alchemy.errors import AlchemyError, DeclarationError, LeaseLost, NotStarted, ResourceFailed
-from alchemy.events import Outcome, ScopeEntered, ScopeLeft
+from alchemy.events import Outcome
 from alchemy.finalizing import Finalize
-from alchemy.names import Naming, parent
+from alchemy.names import Naming
 from alchemy.nursery import Latch
-from alchemy.order import keeps_seq
 from alchemy.resource import Declared, Resource
 from alchemy.scope import Scope
 from alchemy.state import Record
@@ -41,6 +40,7 @@ class Engine:
 
     def __init__(self, run: Run, open_session: OpenSession) -> None:
         self.run = run
+        self.places = Places(run)
         self.ready = Latch()
         self._open_session = open_session
         self._queue: list[Declared | Scope] = []
@@ -121,9 +121,9 @@ class Engine:
             except AlchemyError as error:  # such as a password that does not open its secrets
                 declared.fail(report(run, declared, error, None, time.monotonic()))
                 return
-        self._place(declared)
+        self.places.place(declared)
         work = None
-        if self._can_skip_now(declared):
+        if not run.rebuilds and self._can_skip_now(declared):
             try:
                 work = begin(run, declared)
                 if is_unchanged(work):
@@ -157,25 +157,6 @@ class Engine:
             if configured is not None:
                 self.run.check_target(record.target, configured(), record.fqn)
 
-    def _place(self, declared: Declared) -> None:
-        """Give it its ticks: those it had, if they still say what this run observed."""
-        run = self.run
-        record = run.session_for(declared.scope.chain).get(declared.fqn)
-        before = [dep.seq for dep in declared.deps]
-        declared.seq, declared.seen = self._ticks(record, declared.scope, before)
-        _newer(declared.scope, declared.seq)
-
-    def _ticks(self, record: Record | None, scope: Scope, before: list[int]) -> tuple[int, int | None]:
-        observed = self.run.observed.get()
-        holder = self._holder_seq(scope)
-        if record is not None and keeps_seq(record.seq, observed=observed, deps=(*before, holder)):
-            return record.seq, record.seen if record.seen and record.seen > record.seq else None
-        return self.run.clock.tick(), None
-
-    def _holder_seq(self, scope: Scope) -> int:
-        record = self.run.session_for(parent(scope.chain)).get(scope.chain)
-        return record.seq if record is not None and scope.chain != self.run.unit else 0
-
     def _read(self, declared: Declared) -> None:
         session = self.run.session_for(declared.scope.chain)
         record = session.get(declared.fqn)
@@ -205,15 +186,19 @@ class Engine:
             await self._derive_key(declared)
             work = work or begin(run, declared)
             outcome: Outcome = "unchanged"
-            if is_unchanged(work):
+            if is_unchanged(work) and not (run.rebuilds and work.provider_name):
                 self._check_target(work)
                 finish_unchanged(work)
             elif work.provider_name:
                 provider = run.provider(work.provider_name, fqn=declared.fqn)
                 async with run.limit, run.slot(provider):
                     await self._gate(declared)
-                    applier = Applier(work, provider)
-                    outcome = await applier.apply()
+                    if run.rebuilds:
+                        applier = rebuilder = Rebuilder(work, provider)
+                        outcome = await rebuilder.rebuild()
+                    else:
+                        applier = Applier(work, provider)
+                        outcome = await applier.apply()
             if _is_composite(declared.resource):
                 outcome = await compose(self, work, outcome)
             action = applier.action if applier else ("create" if outcome == "created" else None)
@@ -250,7 +235,7 @@ class Engine:
         """Let it begin, unless the run is being stopped or something failed that the program has not dealt with."""
         for _ in range(ROUNDS):
             self._refuse_if_closing(declared)
-            if not self._failed:
+            if not self._failed or self.run.rebuilds:  # what is missing keeps nobody from being read
                 return
             await asyncio.sleep(0)
         self._refuse_if_closing(declared)
@@ -294,17 +279,7 @@ class Engine:
 
     def observe(self, declared: Declared) -> None:
         """Take note that the program's `await` on a resource returned."""
-        run = self.run
-        if run.phase != "up" or declared.scope.root.closed:
-            return
-        newest = declared.inner.newest if declared.inner else 0
-        if declared.seen is None or declared.seen <= max(declared.seq, newest):
-            declared.seen = run.clock.tick()
-        session = run.session_for(declared.scope.chain)
-        record = session.get(declared.fqn)
-        if record is not None and record.seen != declared.seen:
-            session.put(msgspec.structs.replace(record, seen=declared.seen))
-        run.observed.observe(declared.seen)
+        self.places.observe(declared)
 
     def note_failure(self) -> None:
         """From now on nothing begins before the program has had its say."""
@@ -318,54 +293,19 @@ class Engine:
 
     def enter(self, scope: Scope) -> None:
         """Give a nested scope its record and its place."""
-        run = self.run
-        if not run.opened:
+        if not self.run.opened:
             self._queue.append(scope)
-            return
-        run.emit(ScopeEntered(fqn=scope.chain))
-        if scope.parent is not None and scope.settings.password != scope.parent.settings.password:
-            run.scope_settings[scope.chain] = scope.settings
-        if run.phase != "up":
-            return
-        assert scope.parent is not None
-        session = run.session_for(scope.parent.chain)
-        record = session.get(scope.chain)
-        if record is not None and not record.is_scope:
-            raise DeclarationError(
-                f"the scope {scope.chain} cannot be opened: state holds a resource of that name",
-                hint="give it another name, or deploy once without the resource",
-            )
-        seq, seen = self._ticks(record, scope.parent, [])
-        store = _store_url(scope)
-        if record is None or record.seq != seq or record.props.get("state_store") != store:
-            props = {"state_store": store} if store else {}
-            record = record or run.scope_record(scope)
-            session.put(msgspec.structs.replace(record, seq=seq, seen=seen, props=props))
-        _newer(scope, seq)
+        else:
+            self.places.enter(scope)
 
     def leave(self, scope: Scope) -> None:
         """Take note that a nested scope was left: what is declared next may depend on all of it."""
-        run = self.run
-        if not scope.left:
-            scope.left = True
-            run.emit(ScopeLeft(fqn=scope.chain, ok=not scope.has_failed))
-        if run.phase != "up":
-            return
-        assert scope.parent is not None
-        session = run.session_for(scope.parent.chain)
-        record = session.get(scope.chain)
-        if record is None:
-            return
-        seen = record.seen
-        if seen is None or seen <= scope.newest:
-            seen = run.clock.tick()
-            session.put(msgspec.structs.replace(record, seen=seen))
-        run.observed.observe(seen)
+        self.places.leave(scope)
 
     async def finalize(self, scope: Scope, options: Finalize) -> list[str]:
         """Destroy what is in state below `scope` and was not declared; everything, if the options say so."""
         await self._until_open()
-        return await self.sweep(scope, options) if self.run.phase != "read" else []
+        return await self.sweep(scope, options) if self.run.phase != "read" and not self.run.rebuilds else []
 
     async def sweep(self, scope: Scope, options: Finalize) -> list[str]:
         """Do what `finalize` does, also before the unit is open for declarations."""
@@ -400,18 +340,3 @@ def _not_started(declared: Declared, cause: BaseException | None, why: str) -> N
     error = NotStarted(f"{declared.fqn} was not started: {why}", fqn=declared.fqn, action="create")
     error.__cause__ = cause
     return error
-
-
-def _newer(scope: Scope | None, seq: int) -> None:
-    while scope is not None and scope.newest < seq:
-        scope.newest = seq
-        scope = scope.parent
-
-
-def _store_url(scope: Scope) -> str | None:
-    """Give the URL of a scope's own store, if it has one."""
-    assert scope.parent is not None
-    store = scope.settings.state_store
-    if store is scope.parent.settings.state_store or store is None:
-        return None
-    return store if isinstance(store, str) else store.url

@@ -63,6 +63,8 @@ class Run:
         self.settings = settings
         self.bus = bus
         self.phase = settings.phase
+        self.rebuilds = False
+        """Whether everything is read back from its provider, and nothing created, changed or destroyed."""
         self.clock = Clock()
         self.lineage = ""
         self.sessions: dict[str, Session] = {}

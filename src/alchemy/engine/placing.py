@@ -1,0 +1,112 @@
+"""Give everything its place in the order of destruction: when it was declared, and when it was seen."""
+
+from __future__ import annotations
+
+import msgspec
+
+from alchemy.engine.run import Run
+from alchemy.errors import DeclarationError
+from alchemy.events import ScopeEntered, ScopeLeft
+from alchemy.names import parent
+from alchemy.order import keeps_seq
+from alchemy.resource import Declared
+from alchemy.scope import Scope
+from alchemy.state import Record
+
+
+class Places:
+    """Keeps the ticks of one run's resources and scopes, and scopes' records."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def place(self, declared: Declared) -> None:
+        """Give it its ticks: those it had, if they still say what this run observed."""
+        run = self.run
+        record = run.session_for(declared.scope.chain).get(declared.fqn)
+        before = [dep.seq for dep in declared.deps]
+        declared.seq, declared.seen = self._ticks(record, declared.scope, before)
+        _newer(declared.scope, declared.seq)
+
+    def _ticks(self, record: Record | None, scope: Scope, before: list[int]) -> tuple[int, int | None]:
+        observed = self.run.observed.get()
+        holder = self._holder_seq(scope)
+        if record is not None and keeps_seq(record.seq, observed=observed, deps=(*before, holder)):
+            return record.seq, record.seen if record.seen and record.seen > record.seq else None
+        return self.run.clock.tick(), None
+
+    def _holder_seq(self, scope: Scope) -> int:
+        record = self.run.session_for(parent(scope.chain)).get(scope.chain)
+        return record.seq if record is not None and scope.chain != self.run.unit else 0
+
+    def observe(self, declared: Declared) -> None:
+        """Take note that the program's `await` on a resource returned."""
+        run = self.run
+        if run.phase != "up" or declared.scope.root.closed:
+            return
+        newest = declared.inner.newest if declared.inner else 0
+        if declared.seen is None or declared.seen <= max(declared.seq, newest):
+            declared.seen = run.clock.tick()
+        session = run.session_for(declared.scope.chain)
+        record = session.get(declared.fqn)
+        if record is not None and record.seen != declared.seen:
+            session.put(msgspec.structs.replace(record, seen=declared.seen))
+        run.observed.observe(declared.seen)
+
+    def enter(self, scope: Scope) -> None:
+        """Give a nested scope its record and its place."""
+        run = self.run
+        run.emit(ScopeEntered(fqn=scope.chain))
+        if scope.parent is not None and scope.settings.password != scope.parent.settings.password:
+            run.scope_settings[scope.chain] = scope.settings
+        if run.phase != "up":
+            return
+        assert scope.parent is not None
+        session = run.session_for(scope.parent.chain)
+        record = session.get(scope.chain)
+        if record is not None and not record.is_scope:
+            raise DeclarationError(
+                f"the scope {scope.chain} cannot be opened: state holds a resource of that name",
+                hint="give it another name, or deploy once without the resource",
+            )
+        seq, seen = self._ticks(record, scope.parent, [])
+        store = _store_url(scope)
+        if record is None or record.seq != seq or record.props.get("state_store") != store:
+            props = {"state_store": store} if store else {}
+            record = record or run.scope_record(scope)
+            session.put(msgspec.structs.replace(record, seq=seq, seen=seen, props=props))
+        _newer(scope, seq)
+
+    def leave(self, scope: Scope) -> None:
+        """Take note that a nested scope was left: what is declared next may depend on all of it."""
+        run = self.run
+        if not scope.left:
+            scope.left = True
+            run.emit(ScopeLeft(fqn=scope.chain, ok=not scope.has_failed))
+        if run.phase != "up":
+            return
+        assert scope.parent is not None
+        session = run.session_for(scope.parent.chain)
+        record = session.get(scope.chain)
+        if record is None:
+            return
+        seen = record.seen
+        if seen is None or seen <= scope.newest:
+            seen = run.clock.tick()
+            session.put(msgspec.structs.replace(record, seen=seen))
+        run.observed.observe(seen)
+
+
+def _newer(scope: Scope | None, seq: int) -> None:
+    while scope is not None and scope.newest < seq:
+        scope.newest = seq
+        scope = scope.parent
+
+
+def _store_url(scope: Scope) -> str | None:
+    """Give the URL of a scope's own store, if it has one."""
+    assert scope.parent is not None
+    store = scope.settings.state_store
+    if store is scope.parent.settings.state_store or store is None:
+        return None
+    return store if isinstance(store, str) else store.url
