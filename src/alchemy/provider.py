@@ -101,9 +101,9 @@ class Context(Generic[R]):
         """Make outputs so far, and `data`, durable in the middle of a slow create: a crash loses none of them."""
         await self._checkpoint(outputs)
 
-    async def shared(self, key: str, make: Callable[[], Awaitable[T]]) -> T:
+    def shared(self, key: str, make: Callable[[], Awaitable[T]]) -> Awaitable[T]:
         """Give one object for the whole run, such as a client; made once, closed at the end if it has `close`."""
-        return cast("T", await self._shared(key, make))
+        return cast("Awaitable[T]", self._shared(key, make))
 
 
 class Provider(Generic[R]):

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -30,8 +29,7 @@ T = TypeVar("T")
 _OLD = "\0"
 
 
-@dataclass(frozen=True, slots=True)
-class Doomed:
+class Doomed(NamedTuple):
     """One thing to be destroyed: a record with its object, or an old generation of one.
 
     Attributes:

@@ -38,6 +38,7 @@ from alchemy.scope import Scope
 from alchemy.state import Record
 
 T = TypeVar("T")
+_UNLIMITED = nullcontext()
 
 
 class Stopped(BaseException):
@@ -212,7 +213,7 @@ class Run:
     def slot(self, provider: Provider[Any]) -> AbstractAsyncContextManager[None]:
         """Give the provider's own limit; hold it together with `self.limit` around what it does."""
         if provider.concurrency is None:
-            return nullcontext()
+            return _UNLIMITED
         return self._limits.setdefault(type(provider), asyncio.Semaphore(provider.concurrency))
 
     @property

@@ -183,11 +183,13 @@ def _teardown(doomed: list[Doomed]) -> Teardown:
     for item in doomed:
         if item.old is not None:
             old.setdefault(item.record.fqn, []).append(item.name)
+    if not old:
+        return Teardown(item.node for item in doomed)
     nodes: list[Node] = []
     for item in doomed:
         node = item.node
         extra = [name for dep in node.deps if dep not in names for name in old.get(dep, [])]
-        nodes.append(Node(node.fqn, node.seq, node.seen, [*node.deps, *extra]) if extra else node)
+        nodes.append(node._replace(deps=[*node.deps, *extra]) if extra else node)
     return Teardown(nodes)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from alchemy.errors import AlreadyExists, DeclarationError, ProviderError
@@ -196,9 +196,9 @@ class Folders:
             self.remove_above(path, {FOLDERS: self.count_above(path)})
 
 
-async def folders_of(ctx: Context[Any]) -> Folders:
+def folders_of(ctx: Context[Any]) -> Awaitable[Folders]:
     """Give the run's `Folders`."""
-    return await ctx.shared("alchemy.fs.folders", _make_folders)
+    return ctx.shared("alchemy.fs.folders", _make_folders)
 
 
 async def _make_folders() -> Folders:

@@ -6,7 +6,7 @@ import asyncio
 import queue
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from alchemy.fs._paths import Folders, folders_of
@@ -119,10 +119,10 @@ def _tell(done: list[_Done]) -> None:
             future.set_exception(error)
 
 
-async def removals_of(ctx: Context[Any]) -> Removals:
+def removals_of(ctx: Context[Any]) -> Awaitable[Removals]:
     """Give the run's `Removals`."""
 
     async def make() -> Removals:
         return Removals(await folders_of(ctx))
 
-    return await ctx.shared("alchemy.fs.removals", make)
+    return ctx.shared("alchemy.fs.removals", make)
