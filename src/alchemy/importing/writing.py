@@ -8,19 +8,18 @@ import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from alchemy import state
 from alchemy.config import Settings
 from alchemy.crypto import Cipher
-from alchemy.history import backup_name, encode_backup
+from alchemy.engine.session import Session
 from alchemy.importing.aside import entries, write_aside
 from alchemy.importing.composing import Plan, compose
 from alchemy.importing.found import Source
 from alchemy.importing.translating import Translated, translate
 from alchemy.owner import owner_of
-from alchemy.ports import Lease, StateStore
+from alchemy.ports import StateStore
 from alchemy.state import Application, Record
 
 
@@ -64,7 +63,10 @@ async def dry_run(store: StateStore | None, request: Request) -> list[Plan]:
         AlchemyError: what the import itself would raise.
     """
     plans: list[Plan] = []
-    for translated in await _translated(request):
+    translations = await _translated(request)
+    if store is not None:
+        await store.init()
+    for translated in translations:
         records = {} if store is None else (await store.load(translated.unit)).records
         plans.append(await _compose(translated, records, request))
     return plans
@@ -79,16 +81,17 @@ async def run_import(store: StateStore, request: Request) -> list[Import]:
     Raises:
         AlchemyError: nothing was written, except for the stages named in the error's notes.
     """
+    translations = await _translated(request)
+    await store.init()
     done: list[Import] = []
     async with AsyncExitStack() as held:
-        planned: list[tuple[Lease, Mapping[str, Record], Plan]] = []
-        for translated in await _translated(request):
-            lease = await held.enter_async_context(_held(store, translated.unit, request.settings))
-            loaded = await store.load(lease.unit, lease=lease)
-            planned.append((lease, loaded.records, await _compose(translated, loaded.records, request)))
-        for lease, records, plan in planned:
+        planned: list[tuple[Session, Plan]] = []
+        for translated in translations:
+            session = await held.enter_async_context(_held(store, translated.unit, request.settings))
+            planned.append((session, await _compose(translated, session.records, request)))
+        for session, plan in planned:
             try:
-                done.append(await _write(store, lease, records, plan, request))
+                done.append(await _write(session, plan, request))
             except BaseException as error:
                 for earlier in done:
                     error.add_note(f"{earlier.plan.unit} was imported before")
@@ -112,47 +115,29 @@ async def _compose(translated: Translated, records: Mapping[str, Record], reques
 
 
 @contextlib.asynccontextmanager
-async def _held(store: StateStore, unit: str, settings: Settings) -> AsyncGenerator[Lease]:
+async def _held(store: StateStore, unit: str, settings: Settings) -> AsyncGenerator[Session]:
     lease = await store.acquire(unit, owner=owner_of("import"), timeout=settings.lock_timeout)
     try:
-        yield lease
+        loaded = await store.load(unit, lease=lease)
+        yield Session(store, unit, lease, loaded.records, operation="import")
     finally:
         await store.release(lease)
 
 
-async def _write(
-    store: StateStore, lease: Lease, records: Mapping[str, Record], plan: Plan, request: Request
-) -> Import:
-    """Write one stage: the backup, then what is kept aside, then all records in one commit."""
-    result = Import(plan=plan)
+async def _write(session: Session, plan: Plan, request: Request) -> Import:
+    """Write one stage: what is kept aside, then the backup, then all records in one commit."""
+    store, result = session.store, Import(plan=plan)
     await _ensure_application(store, plan.unit.partition("/")[0])
-    if records:
-        result.backup = await _back_up(store, lease, records)
     kept = entries(plan)
     if kept:
         # Stays when the commit fails: nobody can be sure that it did.
         result.aside = await asyncio.to_thread(write_aside, request.folder, request.source, plan, kept)
-    await _commit(store, lease, plan)
-    await store.fold(lease)
+    await session.put_all(plan.records)
+    if session.backed_up:
+        result.backup = (await store.backups(plan.unit))[-1]
+    if session.lease is not None:
+        await store.fold(session.lease)
     return result
-
-
-async def _back_up(store: StateStore, lease: Lease, records: Mapping[str, Record]) -> str:
-    moment = datetime.now(UTC)
-    name = backup_name(moment, await store.backups(lease.unit))
-    made_at = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    content = encode_backup(unit=lease.unit, made_at=made_at, operation="import", records=records.values())
-    await store.save_backup(lease, name, content)
-    return name
-
-
-async def _commit(store: StateStore, lease: Lease, plan: Plan) -> None:
-    for record in plan.records:
-        record.rev += 1
-        record.fence = lease.token
-        record.updated_at = state.now()
-        record.created_at = record.created_at or record.updated_at
-    await store.set(lease, *plan.records)
 
 
 async def _ensure_application(store: StateStore, app: str) -> None:

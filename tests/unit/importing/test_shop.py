@@ -51,7 +51,6 @@ def take_out(folder: Path, *ids: str) -> None:
 
 async def bring(folder: Path, store: StateStore, stage: str | None = None) -> Sequence[Import]:
     """Import the shop."""
-    await store.init()
     return await run_import(store, request(folder, stage))
 
 

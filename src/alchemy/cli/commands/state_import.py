@@ -117,7 +117,6 @@ async def _work(place: Place, request: Request, *, write: bool) -> Sequence[Impo
     if not write and wanted is None and not folder.is_dir():
         return [Import(plan=plan) for plan in await dry_run(None, request)]
     store: StateStore = open_store(wanted or str(folder)) if wanted is None or isinstance(wanted, str) else wanted
-    await store.init()
     try:
         if write:
             return await run_import(store, request)
