@@ -93,7 +93,8 @@ def edited(migrations: Sequence[Migration], applied: Iterable[str], digests: Map
 def script(migration: Migration) -> str:
     """Give a migration's SQL with the statement that records it. Pure."""
     name = migration.name.replace("'", "''")
-    record = f"INSERT INTO d1_migrations (name) VALUES ('{name}');"
+    # The table may be one that Alchemy for TypeScript has made, which gives no time by itself.
+    record = f"INSERT INTO d1_migrations (name, applied_at) VALUES ('{name}', CURRENT_TIMESTAMP);"
     if _NOTHING.fullmatch(migration.sql):
         return record
     import sqlite3

@@ -16,7 +16,7 @@ from typing import Any, cast
 from alchemy.importing.decoding import Reference
 from alchemy.resource import Resource, make_detached
 from alchemy.secret import Secret
-from alchemy.state import Json, JsonObject, is_object
+from alchemy.state import Json, JsonObject, is_array, is_object
 
 
 class Unlike(Exception):
@@ -153,7 +153,10 @@ def _d1(draft: Draft) -> None:
         draft.inputs["read_replication"] = replication.get("mode")
     if draft.inputs.get("migrations_table") == "d1_migrations":
         del draft.inputs["migrations_table"]
-    draft.inputs.pop("migrations_files", None)  # what they held then is applied and recorded in the database
+    files: Json = draft.inputs.pop("migrations_files", None)
+    listed = files if is_array(files) else []
+    hashes: JsonObject = {str(file.get("id")): file.get("hash") for file in listed if is_object(file)}
+    draft.data["migrations"] = {name: text for name, text in hashes.items() if isinstance(text, str)}
 
 
 def _kv(draft: Draft) -> None:

@@ -87,7 +87,8 @@ def test_a_migration_and_its_row_are_one_script(sql: str) -> None:
 @pytest.mark.parametrize("sql", ["", "  \n", "-- nothing", "/* nothing; */ -- at all\n"])
 def test_a_migration_without_statements_is_only_recorded(sql: str) -> None:
     """An empty statement, which D1 may refuse, is not sent."""
-    assert script(migration("a.sql", sql)) == "INSERT INTO d1_migrations (name) VALUES ('a.sql');"
+    recorded = "INSERT INTO d1_migrations (name, applied_at) VALUES ('a.sql', CURRENT_TIMESTAMP);"
+    assert script(migration("a.sql", sql)) == recorded
 
 
 def test_the_fingerprint_of_a_database_follows_its_folder(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from alchemy import Options, alchemy, config
+from alchemy.cloudflare._migrations import fingerprint, read_folder
 from alchemy.crypto import Cipher
 from alchemy.errors import ConfigurationError, LockedError, SecretError, StateError
 from alchemy.events import Event, ResourceFinished
@@ -141,6 +142,7 @@ async def test_records_say_what_the_source_said(shop: Path) -> None:
     assert orders.props["name"] is None
     assert orders.props["migrations_dir"] == "migrations"
     assert orders.output["database_name"] == "shop-orders-prod"
+    assert orders.data["migrations"] == fingerprint(read_folder("migrations"))["migrations"]
     cache = records["shop/prod/cache"]
     assert (cache.physical_name, cache.output["namespace_title"]) == ("shop-cache-prod", "shop-cache-prod")
     assert records["shop/prod/photos"].retain
