@@ -13,7 +13,9 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 Action = Literal["create", "update", "replace", "delete", "read", "adopt", "forget"]
-Outcome = Literal["created", "updated", "replaced", "unchanged", "deleted", "adopted", "forgotten", "read", "failed"]
+Outcome = Literal[
+    "created", "updated", "replaced", "unchanged", "deleted", "adopted", "forgotten", "restored", "read", "failed"
+]
 
 
 class Event(msgspec.Struct, kw_only=True, frozen=True):

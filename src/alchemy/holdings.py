@@ -98,12 +98,15 @@ class Holdings:
         run = self._run
         if run.phase == "read":
             return
-        for record in list(run.session.records.values()):
-            url = record.props.get("state_store") if record.is_scope else None
-            if url:
-                store = self._store(replace(run.settings, state_store=url))
-                await store.init()
-                run.sessions[record.fqn] = await self._session_once(store, record.fqn)
+        queue = [run.session]
+        while queue:  # what is in them may have stores of its own
+            for record in list(queue.pop().records.values()):
+                url = record.props.get("state_store") if record.is_scope else None
+                if url and record.fqn not in run.sessions:
+                    store = self._store(replace(run.settings, state_store=url))
+                    await store.init()
+                    run.sessions[record.fqn] = await self._session_once(store, record.fqn)
+                    queue.append(run.sessions[record.fqn])
 
     async def _session_once(self, store: StateStore, chain: str) -> Session:
         """Give a session of the unit in another store; scopes that share a store share its session."""

@@ -25,7 +25,7 @@ def started(run: Run, launch: Launch, owner: Owner) -> RunStarted:
     known = sum(not record.is_scope for record in run.session.records.values())
     return RunStarted(
         unit=run.unit,
-        phase="rebuild" if run.rebuilds else run.phase,
+        phase="rebuild" if run.rebuilds else run.doing,
         known=known,
         owner=str(owner),
         program=_program(launch),
@@ -42,7 +42,7 @@ def finished(run: Run, *, ok: bool, exports: dict[str, Any], error: BaseExceptio
         failures += _told(error)
     return RunFinished(
         unit=run.unit,
-        phase="rebuild" if run.rebuilds else run.phase,
+        phase="rebuild" if run.rebuilds else run.doing,
         ok=ok,
         seconds=round(time.monotonic() - run.started, 4),
         counts=dict(run.counts),

@@ -19,6 +19,7 @@ SAMPLES: dict[str, Any] = {
     "float": 0.5,
     "bool": True,
     "dict": {"created": 2},
+    "list": ["it failed"],
 }
 
 
@@ -30,8 +31,8 @@ def sample(kind: type[Event]) -> Event:
         options: Any = getattr(annotation, "__args__", ())
         if isinstance(annotation, type):
             values[field.name] = SAMPLES[annotation.__name__]
-        elif getattr(annotation, "__origin__", None) is dict:
-            values[field.name] = SAMPLES["dict"]
+        elif getattr(annotation, "__origin__", None) in (dict, list):
+            values[field.name] = SAMPLES[annotation.__origin__.__name__]
         else:  # a Literal's first word, or the first type of a union
             first = options[0]
             first = getattr(first, "__args__", (first,))[0]

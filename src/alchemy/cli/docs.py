@@ -60,7 +60,7 @@ _MEANING = {
     "fqn": "The resource or scope, by its full name.",
     "kind": "The resource's kind.",
     "unit": "The stage, `app/stage`, or the test, `app/test/id`.",
-    "phase": "What the run does: `up`, `destroy`, `read`, or `rebuild`.",
+    "phase": "What the run does: `up`, `destroy`, `read`, or what `alchemy scope` does: `rebuild`, `reset`, …",
     "action": "What is, or was, being done; `null` when no provider was needed.",
     "known": "How many resources state held when the run began.",
     "ok": "Whether everything went well.",

@@ -28,6 +28,7 @@ _DONE = {
     "replaced": ("±", "yellow"),
     "deleted": ("-", "magenta"),
     "forgotten": ("-", "dim"),
+    "restored": ("+", "green"),
     "failed": ("✗", "bold red"),
 }
 _DOING = {

@@ -17,8 +17,16 @@ from alchemy.cli.columns import seconds_of
 from alchemy.cli.progress import Progress
 from alchemy.events import Event
 
-VERBS = {"up": "deploying", "destroy": "destroying", "read": "reading"}
-ORDER = ("created", "adopted", "updated", "replaced", "unchanged", "read", "deleted", "forgotten", "failed")
+VERBS = {
+    "up": "deploying",
+    "destroy": "destroying",
+    "read": "reading",
+    "cleanup": "cleaning up",
+    "reset": "resetting",
+    "restore": "restoring",
+    "rebuild": "rebuilding",
+}
+ORDER = ("created", "adopted", "updated", "replaced", "unchanged", "read", "deleted", "forgotten", "restored", "failed")
 _PATIENCE = 10.0
 
 

@@ -55,6 +55,7 @@ class Run:
     Attributes:
         settings: of the stage or test.
         session: the unit's; scopes with a store of their own have others, all in `sessions`.
+        doing: what the run says that it does: its phase, or what puts state in order from outside the program.
         failures: why resources failed, in words, by FQN.
     """
 
@@ -64,6 +65,7 @@ class Run:
         self.settings = settings
         self.bus = bus
         self.phase = settings.phase
+        self.doing: str = settings.phase
         self.rebuilds = False
         """Whether everything is read back from its provider, and nothing created, changed or destroyed."""
         self.clock = Clock()

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from alchemy import Context, Options, Resource, alchemy, output, prop
 from alchemy.events import Event, ResourceFinished
 from alchemy.names import is_within
+from alchemy.ports import StateStore
 from alchemy.secret import Secret
 from alchemy.state import Record
 from alchemy.stores import MemoryStore
@@ -185,7 +186,7 @@ class Store(FaultyStore):
 Program = Callable[[Any], Awaitable[Any]]
 
 
-async def deploy(program: Program, store: Store, **options: Any) -> Any:
+async def deploy(program: Program, store: StateStore, **options: Any) -> Any:
     """Run a program once; gives what it returns."""
     given = {"stage": "dev", "state_store": store, "retry_delay": 0.001, "lock_timeout": 0, **options}
     async with alchemy("app", **given) as app:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import click
 
-from alchemy.cli.commands.scope import inspect, locks, logs, overview, state, unlock
+from alchemy.cli.commands.scope import (
+    cleanup,
+    inspect,
+    locks,
+    logs,
+    overview,
+    reset,
+    restore,
+    state,
+    unlock,
+    validate,
+)
 from alchemy.cli.entry import Commands
 
 
@@ -21,5 +32,9 @@ for each in (
     locks.same_command,
     unlock.command,
     logs.command,
+    validate.command,
+    cleanup.command,
+    reset.command,
+    restore.command,
 ):
     command.add_command(each)

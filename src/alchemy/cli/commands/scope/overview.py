@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from alchemy.errors import AlchemyError
     from alchemy.ports import Lease, StateStore
     from alchemy.upkeep.runs import PastRun
-    from alchemy.upkeep.stores import Stores
+    from alchemy.upkeep.stores import Contents, Stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Row:
     """One application without anything in it, or one stage or test.
 
     Attributes:
+        forgotten: how many a reset has forgotten, and the next deploy will look for.
         resources: how many; `None` when the state cannot be read: `error` says why.
         error: also why what a nested scope keeps elsewhere is not counted.
     """
@@ -32,6 +34,7 @@ class Row:
     last_run: PastRun | None
     lock: Lease | None
     error: AlchemyError | None
+    forgotten: int = 0
 
 
 @click.command("list")
@@ -88,7 +91,14 @@ async def _row(stores: Stores, unit: str, lock: Lease | None) -> Row:
     except StateError as error:
         return Row(unit, kind, None, last, lock, error)
     count = sum(not record.is_scope for record in contents.records.values())
-    return Row(unit, kind, count, last, lock, next(iter(contents.unreadable.values()), None))
+    unreadable = next(iter(contents.unreadable.values()), None)
+    return Row(unit, kind, count, last, lock, unreadable, len(_forgotten(contents, unit)))
+
+
+def _forgotten(contents: Contents, unit: str) -> Mapping[str, Any]:
+    own = contents.records.get(unit)
+    entries = own.output.get("ledger") if own is not None else None
+    return cast("Mapping[str, Any]", entries) if isinstance(entries, dict) else {}
 
 
 async def _newest(store: StateStore, unit: str) -> PastRun | None:
@@ -105,7 +115,7 @@ def _count(row: Row) -> str:
         return "cannot be read"
     if row.kind == "application":
         return "nothing deployed"
-    return plural(row.resources, "resource")
+    return plural(row.resources, "resource") + (f", {row.forgotten} forgotten" if row.forgotten else "")
 
 
 def _last_run(row: Row) -> str:
@@ -129,6 +139,7 @@ def _as_json(row: Row) -> dict[str, Any]:
         "chain": row.chain,
         "kind": row.kind,
         "resources": row.resources,
+        "forgotten": row.forgotten,
         "last_run": run.as_json() if run is not None else None,
         "lock": to_builtins(row.lock),
         "error": row.error.message if row.error else None,

@@ -1,0 +1,137 @@
+"""Restoring a backup: what is missing comes back, nothing current goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from alchemy.engine.ledger import LEDGER
+from alchemy.engine.session import Session
+from alchemy.errors import StateError
+from alchemy.events import ResourceLog
+from alchemy.history import Backup, decode_backup
+from alchemy.names import is_within
+from alchemy.state import JsonObject, Record, is_object
+from alchemy.upkeep.working import Upkeep, work_on
+
+_BOOKKEEPING = frozenset({"rev", "fence", "updated_at", "verify", "version", "seq", "seen"})
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What restoring does.
+
+    Attributes:
+        restored: the records that come back, to be verified with their providers.
+        differing: what is another in the current record, which stays, by FQN.
+        same: how many records are as the backup has them.
+        newer: what is in state and not in the backup; it stays.
+    """
+
+    restored: Sequence[Record] = ()
+    differing: Mapping[str, Sequence[str]] = field(default_factory=dict[str, "Sequence[str]"])
+    same: int = 0
+    newer: Sequence[str] = ()
+
+
+def merge(current: Mapping[str, Record], backup: Mapping[str, Record], *, unit: str, chain: str) -> Merge:
+    """Compare the records in a chain with those of a backup; the unit's own is left out. Changes nothing."""
+    restored: list[Record] = []
+    differing: dict[str, list[str]] = {}
+    same = 0
+    for fqn, old in sorted(backup.items()):
+        if fqn == unit or not is_within(fqn, chain):
+            continue
+        if fqn not in current:
+            restored.append(_to_be_verified(old))
+        elif different := differences(current[fqn], old):
+            differing[fqn] = different
+        else:
+            same += 1
+    newer = [fqn for fqn in sorted(current) if fqn not in backup and fqn != unit and is_within(fqn, chain)]
+    return Merge(restored, differing, same, newer)
+
+
+def differences(current: Record, old: Record) -> list[str]:
+    """Name what is another in two records of one resource, inputs and outputs one by one; bookkeeping aside."""
+    found: list[str] = []
+    for name in Record.__struct_fields__:
+        mine, theirs = getattr(current, name), getattr(old, name)
+        if name in _BOOKKEEPING or mine == theirs:
+            continue
+        if name in ("props", "output", "data") and is_object(mine) and is_object(theirs):
+            keys = sorted({*mine, *theirs})
+            found += [f"{name}.{key}" for key in keys if mine.get(key, ...) != theirs.get(key, ...)]
+        else:
+            found.append(name)
+    return found
+
+
+def _to_be_verified(record: Record) -> Record:
+    if record.is_scope:
+        return msgspec.structs.replace(record)
+    old = [msgspec.structs.replace(generation, verify=True) for generation in record.generations]
+    return msgspec.structs.replace(record, verify=True, generations=old)
+
+
+async def restore(unit: str, chain: str, name: str, **options: Any) -> Merge:
+    """Bring back what a backup has and state has not. What there is now is backed up first.
+
+    Args:
+        unit: that the chain lies in.
+        chain: what is restored; a nested scope with a store of its own has its backups there.
+        name: the backup's.
+        options: as for `alchemy(...)`.
+
+    Raises:
+        StateError: there is no such backup, or it cannot be read; nothing was changed.
+        LockedError: somebody else holds the unit; nothing was changed.
+    """
+    done = Merge()
+
+    async def work(upkeep: Upkeep) -> None:
+        nonlocal done
+        session = upkeep.run.session_for(chain)
+        done = await _restore(upkeep, session, chain, name)
+
+    await work_on(unit, work, **options)
+    return done
+
+
+async def _restore(upkeep: Upkeep, session: Session, chain: str, name: str) -> Merge:
+    run = upkeep.run
+    backup = decode_backup(await session.store.read_backup(session.unit, name), where=name)
+    if backup.unit != session.unit:
+        raise StateError(f"{name} is a backup of {backup.unit}, not of {session.unit}", hint="choose another backup")
+    began = time.monotonic()
+    result = merge(session.records, backup.records, unit=session.unit, chain=chain)
+    if result.restored:
+        own = _own(session, backup)
+        await session.put_all([*([own] if own is not None else []), *result.restored])
+    for record in result.restored:
+        if not record.is_scope:
+            run.finished(record.fqn, record.kind, "restored", None, began)
+    for fqn, different in result.differing.items():
+        run.emit(ResourceLog(fqn=fqn, message=f"differs from {name}, and stays: {', '.join(different)}"))
+    return result
+
+
+def _own(session: Session, backup: Backup) -> Record | None:
+    """Give the unit's own record as it is to be: the current one, and what only the backup's knows of passwords' salts
+    and of what a reset had forgotten.
+    """
+    current, old = session.get(session.unit), backup.records.get(session.unit)
+    if old is None:
+        return None if current is None else msgspec.structs.replace(current)
+    if current is None:
+        return msgspec.structs.replace(old)
+    output: JsonObject = dict(current.output)
+    for key in ("salts", "keys", LEDGER):
+        before, now = old.output.get(key), output.get(key, {})
+        if is_object(before) and is_object(now):
+            output[key] = {**before, **now}
+    return msgspec.structs.replace(current, output=output)

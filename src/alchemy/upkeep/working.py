@@ -1,0 +1,64 @@
+"""A run that puts a unit in order from outside the program: it holds the unit, leaves a log, and does one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from alchemy import config
+from alchemy.config import Launch
+from alchemy.names import RESERVED_STAGE
+from alchemy.opening import Opening
+from alchemy.scope import get_current, set_current
+
+Work = Callable[["Upkeep"], Awaitable[None]]
+
+
+class Upkeep(Opening):
+    """A unit that is held and loaded, with the stores of its nested scopes, while `work` is done on it."""
+
+    def __init__(self, *, work: Work, **rest: Any) -> None:
+        self.work = work
+        super().__init__(**rest)
+        self.run.doing = self._launch.operation
+
+    async def _destroy_all(self) -> None:
+        self._may_cancel = False  # what has begun is ended
+        try:
+            await self.work(self)
+        except BaseException as error:
+            await self.close(ok=False, error=error)
+            raise
+        await self.close(ok=True)
+
+    async def done(self) -> None:
+        """Wait until the work is done, and raise what came of it."""
+        await self._wait_ready()
+        if self._error is not None:
+            raise self._error
+
+
+async def work_on(unit: str, work: Work, **options: Any) -> None:
+    """Take a unit, do `work` on it, fold what was written and give the unit back.
+
+    Args:
+        unit: `notes/prod`, or `notes/test/<id>`; it need not hold anything.
+        options: as for `alchemy(...)`.
+
+    Raises:
+        LockedError: somebody else holds it; nothing was done.
+        StateError: its state cannot be read; nothing was done.
+    """
+    app, _, rest = unit.partition("/")
+    is_test = rest.startswith(f"{RESERVED_STAGE}/")
+    settings = replace(config.resolve(options), phase="destroy", stage=RESERVED_STAGE if is_test else rest)
+    launch = config.launch.get() or Launch(operation="upkeep")
+    before = get_current()
+    opening = Upkeep(
+        work=work, app=app, unit=unit, settings=settings, kind="test" if is_test else "stage", launch=launch
+    )
+    try:
+        await opening.done()
+    finally:
+        set_current(before)
