@@ -70,12 +70,21 @@ class Nested(Generic[T]):
                 raise
             await self._leave(scope)
         except BaseException as error:
+            scope.broken = True
+            await self._take_back(scope, error)
             scope.closed = True
             scope.runner.leave(scope)
             self.error = error
             self.parent.fail(self)
         finally:
             self._latch.set()
+
+    async def _take_back(self, scope: Scope, error: BaseException) -> None:
+        """Destroy what the scope created, if it is to; a second request to stop ends that, and the error goes on."""
+        try:
+            await scope.take_back(error)
+        except BaseException as raised:
+            error.add_note(f"on_failure: it was cut short: {raised!r}")
 
     async def _leave(self, scope: Scope) -> None:
         await scope.settle(None)
@@ -102,7 +111,11 @@ class Nested(Generic[T]):
                 f"alchemy.run({self.name!r}) is running already", hint="await it, or leave out the function"
             )
         scope = self._open()
-        await scope.runner.open(scope)
+        try:
+            await scope.runner.open(scope)
+        except BaseException:
+            scope.broken = True
+            raise
         self._before = get_current()
         set_current(scope)
         return scope
@@ -113,10 +126,17 @@ class Nested(Generic[T]):
         scope = self._scope
         assert scope is not None
         try:
-            if error is None:
-                await self._leave(scope)
-            else:
-                await self._fail(scope, error)
+            try:
+                if error is None:
+                    await self._leave(scope)
+                else:
+                    await self._fail(scope, error)
+            except BaseException as raised:
+                scope.broken = True
+                await scope.take_back(raised)
+                raise
+            if error is not None:
+                await scope.take_back(error)
         finally:
             scope.closed = True
             scope.runner.leave(scope)

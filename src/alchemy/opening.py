@@ -12,8 +12,9 @@ from typing import Any
 from alchemy import config, reports
 from alchemy.config import Launch, Settings
 from alchemy.engine.engine import Engine
+from alchemy.engine.leaving import finish_deletes, note_orphans
 from alchemy.engine.run import Destroyed, Run
-from alchemy.errors import AlchemyError, LeaseLost
+from alchemy.errors import AlchemyError, LeaseLost, StateError
 from alchemy.events import Bus, Notice
 from alchemy.finalizing import Finalize
 from alchemy.holdings import Holdings
@@ -42,7 +43,9 @@ class StageScope(Scope):
         """Destroy what left the program, and close."""
         try:
             destroyed = [] if self.has_failed else await self.runner.finalize(self, options)
+            self.opening.note_orphans()
         except BaseException as error:
+            self.opening.note_orphans()
             await self.opening.close(ok=False, error=error)
             self.opening.raise_lost(error)
             raise
@@ -54,6 +57,9 @@ class StageScope(Scope):
         try:
             await super().settle(error)
         except BaseException as raised:
+            if error is None:
+                self.opening.note_orphans()
+            await self.take_back(raised)
             await self.opening.close(ok=False, error=raised)
             self.opening.raise_lost(raised)
             raise
@@ -127,6 +133,10 @@ class Opening:
         self._derive_early(run.session.records)
         run.emit(reports.started(run, self._launch, self._owner))
         await self._holdings.reopen()
+        if run.phase == "up" and not run.rebuilds and not self.cleans_up:
+            self._may_cancel = False
+            await finish_deletes(run, self.scope)
+            self._may_cancel = True
         if run.phase == "destroy":
             await self._destroy_all()
 
@@ -199,6 +209,13 @@ class Opening:
             self.scope.nursery.release()
         if failure is not None:
             raise self.run.lost or failure
+
+    def note_orphans(self) -> None:
+        """Write down what has left the program and is still there; nothing, after everything was destroyed."""
+        run = self.run
+        if run.phase == "up" and run.lost is None and not run.rebuilds and not self.cleans_up:
+            with contextlib.suppress(StateError):  # it is told by the fold
+                note_orphans(run, self.scope)
 
     def raise_lost(self, error: BaseException) -> None:
         """Raise that somebody else has taken the unit, if so, instead of what came of it."""

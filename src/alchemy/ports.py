@@ -298,6 +298,10 @@ class Runner(Protocol):
         """Destroy what left the program; give the FQNs in order."""
         ...
 
+    async def take_back(self, scope: Scope) -> list[Exception]:
+        """Destroy what was created in a scope in this run; give what could not be destroyed."""
+        ...
+
     async def data(self, scope: Scope) -> Mapping[str, Any]:
         """Give a scope's persisted data."""
         ...

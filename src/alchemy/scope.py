@@ -95,6 +95,8 @@ class Scope:
         self.closed = False
         self.closing = False
         self.left = False
+        self.broken = False
+        """Whether its body was left by an error, or never begun: what it would have declared is not known."""
         self.resources: dict[str, Declared] = {}
         self.scopes: dict[str, Nested[Any] | Scope] = {}
         self.kept: set[str] = set()
@@ -307,6 +309,7 @@ class Scope:
             ExceptionGroup: failures of resources, with the body's own error among them.
         """
         self.closing = self.closing or error is not None
+        self.broken = self.broken or error is not None
         if error is None:
             error = self._never_entered()
         await self.nursery.join(cancelled=isinstance(error, asyncio.CancelledError))
@@ -344,7 +347,17 @@ class Scope:
         """Whether anything in this scope or below it failed, caught by the program or not."""
         inner = [scope for scope in self.scopes.values() if isinstance(scope, Scope)]
         held = [d.inner for d in self.resources.values() if d.inner is not None]
-        return bool(self.failures) or any(scope.has_failed for scope in (*inner, *held))
+        return self.broken or bool(self.failures) or any(scope.has_failed for scope in (*inner, *held))
+
+    async def take_back(self, error: BaseException) -> None:
+        """The scope has failed with `error`: destroy what was created in it in this run, if its options say so.
+
+        What cannot be destroyed is noted on the error. A request to stop, as by Ctrl-C, is no failure: all is kept.
+        """
+        if self.settings.on_failure != "destroy" or not isinstance(error, Exception):
+            return
+        for left in await self.runner.take_back(self):
+            error.add_note(f"on_failure: {left}")
 
     def _never_entered(self) -> DeclarationError | None:
         for name, scope in self.scopes.items():

@@ -30,6 +30,7 @@ class Applier(Creator):
         await ensure_held(self.run, self.work.session)
         known = self.work.record
         if known is None:
+            self.run.begun.add(self.fqn)
             return await self._create(self._new_record())
         await self._check_target(known)
         # a copy: what was not written must not be taken for true later in this run

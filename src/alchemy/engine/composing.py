@@ -24,6 +24,8 @@ async def compose(runner: Runner, work: Work, outcome: Outcome) -> Outcome:
         record = work.record  # a reset has forgotten it
         session.put(record)
     if record is None or (not work.provider_name and record.kind != declared.kind):
+        if record is None:
+            work.run.begun.add(declared.fqn)
         record, outcome = _record(work, record), "created"
         session.put(record)
     inner = Scope(

@@ -196,6 +196,7 @@ class Creator:
         if not self.adopt:
             raise AlreadyExists(*self._refusal(record, context.name))
         self._refuse_unlike(context.name, found)
+        self.run.begun.discard(self.fqn)
         await self.work.session.put(record)
         made = await self._bring_into_line(context, found)
         await self._finish(record, made, Status.CREATED)

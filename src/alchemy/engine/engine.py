@@ -10,6 +10,7 @@ from typing import Any
 from alchemy.engine.apply import Applier
 from alchemy.engine.composing import compose
 from alchemy.engine.cycles import check_cycle
+from alchemy.engine.leaving import orphans_of, take_back
 from alchemy.engine.moves import move
 from alchemy.engine.placing import Places
 from alchemy.engine.rebuilding import Rebuilder
@@ -57,6 +58,7 @@ class Engine:
         run = self.run
         for record, _ in run.all_records().values():
             run.clock.advance(max(record.seq, record.seen or 0))
+        run.orphans = orphans_of(run.session.get(run.unit))
         run.opened = True
         queue, self._queue = self._queue, []
         for item in queue:
@@ -306,6 +308,12 @@ class Engine:
         """Destroy what is in state below `scope` and was not declared; everything, if the options say so."""
         await self._until_open()
         return await self.sweep(scope, options) if self.run.phase != "read" and not self.run.rebuilds else []
+
+    async def take_back(self, scope: Scope) -> list[Exception]:
+        """Destroy what was created in a scope in this run; give what could not be destroyed."""
+        if self.run.phase != "up" or self.run.stopping or self.run.rebuilds or not self.run.opened:
+            return []
+        return await take_back(self.run, scope)
 
     async def sweep(self, scope: Scope, options: Finalize) -> list[str]:
         """Do what `finalize` does, also before the unit is open for declarations."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from alchemy.engine.leaving import forget_orphans
 from alchemy.engine.run import Run
 from alchemy.errors import DeclarationError
 from alchemy.events import ScopeEntered, ScopeLeft
@@ -27,6 +28,8 @@ class Places:
         before = [dep.seq for dep in declared.deps]
         declared.seq, declared.seen = self._ticks(record, declared.scope, before)
         _newer(declared.scope, declared.seq)
+        if run.orphans and declared.fqn in run.orphans:
+            forget_orphans(run)
 
     def _ticks(self, record: Record | None, scope: Scope, before: list[int]) -> tuple[int, int | None]:
         observed = self.run.observed.get()
@@ -73,9 +76,13 @@ class Places:
         store = _store_url(scope)
         if record is None or record.seq != seq or record.props.get("state_store") != store:
             props = {"state_store": store} if store else {}
-            record = record or run.scope_record(scope)
+            if record is None:
+                run.begun.add(scope.chain)
+                record = run.scope_record(scope)
             session.put(msgspec.structs.replace(record, seq=seq, seen=seen, props=props))
         _newer(scope, seq)
+        if run.orphans and scope.chain in run.orphans:
+            forget_orphans(run)
 
     def leave(self, scope: Scope) -> None:
         """Take note that a nested scope was left: what is declared next may depend on all of it."""

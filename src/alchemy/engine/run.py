@@ -19,7 +19,7 @@ from alchemy.engine.ledger import strike
 from alchemy.engine.lineage import Lineage
 from alchemy.engine.loading import load_provider
 from alchemy.engine.session import Session
-from alchemy.errors import AlchemyError, LeaseLost, StateError, TargetMismatch
+from alchemy.errors import AlchemyError, LeaseLost, ResourceFailed, StateError, TargetMismatch
 from alchemy.events import (
     Action,
     Bus,
@@ -72,6 +72,12 @@ class Run:
         self.lineage = ""
         self.sessions: dict[str, Session] = {}
         self.opened = False
+        self.orphans: frozenset[str] = frozenset()
+        """What had left the program when the last run could not finalize."""
+        self.undeletable: dict[str, ResourceFailed] = {}
+        """What an earlier run could not delete, nor this one at its beginning; tried once a run."""
+        self.begun: set[str] = set()
+        """What this run was the first to create, or to begin with: resources and nested scopes; nothing adopted."""
         self.stopping = False
         self.lost: LeaseLost | None = None
         """Why the run is over: somebody else has taken what it held."""

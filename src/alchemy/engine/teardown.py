@@ -130,7 +130,9 @@ class Destroyer:
     async def _one(self, item: Doomed) -> Exception | None:
         began = time.monotonic()
         fqn, kind = item.record.fqn, (item.old or item.record).kind
-        failure: Exception | None = None
+        failure: Exception | None = self.run.undeletable.get(fqn) if item.old is None else None
+        if failure is not None:
+            return failure
         try:
             async with self.run.limit:
                 await self._deleter.delete(item)
