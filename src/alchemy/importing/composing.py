@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from alchemy.state import SCOPE_KIND, STAGE_KIND, Generation, JsonObject, Record
 _SHOWN = 10
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What importing a stage comes to.
 
@@ -33,14 +33,12 @@ class Plan:
         records: to be written in one commit: resources, scopes, and the stage's own.
         items: the resources among them, with what is to be said of each.
         kept: what is kept aside.
-        existing: how many records the stage holds already.
     """
 
     unit: str
     records: list[Record]
     items: Sequence[Item]
-    kept: list[Kept] = field(default_factory=list[Kept])
-    existing: int = 0
+    kept: Sequence[Kept]
 
     @property
     def scopes(self) -> list[str]:
@@ -90,9 +88,7 @@ class _Composer:
         records = list(self._below(self.unit, self._children()))
         if self.unit in self.scopes:
             self._merge_data(self.own, self.scopes[self.unit])
-        plan = Plan(self.unit, [self.own, *records], self.translated.items, list(self.translated.kept))
-        plan.existing = len(self.existing)
-        return plan
+        return Plan(self.unit, [self.own, *records], self.translated.items, self.translated.kept)
 
     # Secrets
 

@@ -20,10 +20,9 @@ PENDING = "pendingDeletions"
 """What a scope of Alchemy for TypeScript keeps of objects that were replaced and not deleted yet."""
 
 _QUIET = frozenset(
-    {"account_id", "adopt", "api_key", "api_token", "base_url", "delete", "dev", "email", "force", "name", "path"}
-    | {"profile", "quiet", "type"}
+    {"account_id", "adopt", "api_key", "api_token", "base_url", "delete", "dev", "email", "force", "profile", "quiet"}
 )
-"""Inputs that say how something is done and not what; and `name` and `path` where the kind has none."""
+"""Inputs that say how something is done and not what, or that are options here."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,13 +31,11 @@ class Made:
 
     Attributes:
         account: of Cloudflare, when the record says it.
-        api: where it was made, when the record says that it was not Cloudflare itself.
     """
 
     resource: Resource
     data: JsonObject = field(default_factory=dict[str, Json])
     account: str | None = None
-    api: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,6 +114,9 @@ def translate(unit: str, found: Sequence[Found], *, cipher: Cipher | None, root:
     check_stage(stage)
     result = Translated(unit)
     for one in found:
+        if one.fqn in result.order:  # `a/b` in a stage, and `b` in its scope `a`: two names there, one here
+            result.kept.append(Kept(one.fqn, one.kind, "another record has the same name here", one.raw))
+            continue
         result.order[one.fqn] = one.seq
         if one.is_scope:
             _take_scope(result, one, cipher)
@@ -182,7 +182,6 @@ def _make(found: Found, props: JsonObject, output: JsonObject, cipher: Cipher | 
     decoder = Decoder(cipher, found.fqn, found.where)
     inputs, outputs = decoder.fields(props), decoder.fields(output)
     account = inputs.get("account_id") or outputs.get("account_id")
-    api = inputs.get("base_url")
     draft = Draft(id=found.fqn.rpartition("/")[2], root=root, inputs=inputs, outputs=outputs)
     draft.retain = inputs.get("delete") is False
     adapt(draft)
@@ -192,7 +191,6 @@ def _make(found: Found, props: JsonObject, output: JsonObject, cipher: Cipher | 
         resource=resource,
         data=draft.data,
         account=account if isinstance(account, str) else None,
-        api=api if isinstance(api, str) else None,
     ), draft
 
 

@@ -63,6 +63,8 @@ def read_folder(
 
 def _files(path: Path, load: Callable[[Path], Json]) -> Iterator[_File]:
     for file in sorted(path.rglob("*.json")):
+        if file.is_dir():
+            continue  # a scope of such a name
         chain = file.relative_to(path).parts[:-1]
         elsewhere = bool(chain) and chain[0] in _NO_STATE
         try:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from alchemy import Options, alchemy, config
+from alchemy.cli.entry import run
 from alchemy.cloudflare._migrations import fingerprint, read_folder
 from alchemy.crypto import Cipher
 from alchemy.errors import ConfigurationError, LockedError, SecretError, StateError
 from alchemy.events import Event, ResourceFinished
 from alchemy.fs import CopyFile, File, Folder
-from alchemy.importing import Import, Request, dry_run, read_source, run_import
+from alchemy.importing import Import, Plan, Request, Source, dry_run, read_source, run_import, writing
+from alchemy.importing.aside import write_aside
 from alchemy.owner import owner_of
 from alchemy.ports import StateStore
 from alchemy.random import RandomString
@@ -105,6 +108,22 @@ async def test_where_inputs_differ_it_is_an_update(shop: Path, events: list[Even
     await program(store, "Something else")
     assert outcomes(events)["shop/dev/motto"] == "updated"
     assert (shop / "out/dev/motto.txt").read_text() == "Something else\n"
+
+
+async def test_an_unfinished_update_is_finished(shop: Path, events: list[Event]) -> None:
+    """Whether it took effect is not known: it is applied again, as a whole."""
+    take_out(shop, *CLOUD)
+    path = shop / "alchemy-ts/shop/dev/motto.json"
+    record = json.loads(path.read_text())
+    record["oldProps"] = record["props"]
+    record["props"] = {**record["props"], "content": "Half of it\n"}
+    path.write_text(json.dumps({**record, "status": "updating"}))
+    (shop / "out/dev/motto.txt").write_text("Half")
+    store = FileStore(shop / ".alchemy")
+    await bring(shop, store, "dev")
+    await program(store, "Half of it")
+    assert outcomes(events)["shop/dev/motto"] == "updated"
+    assert (shop / "out/dev/motto.txt").read_text() == "Half of it\n"
 
 
 async def test_what_is_gone_is_made_again(shop: Path, events: list[Event]) -> None:
@@ -331,6 +350,45 @@ async def test_a_crash_leaves_all_or_nothing(shop: Path) -> None:
         calls += 1
     assert calls > 5
     assert whole
+
+
+async def test_several_stages_do_not_hide_each_other(shop: Path) -> None:
+    """When the second cannot be written, the error says that the first was; it is whole, the second not begun."""
+    faults = Faults()
+    inner = MemoryStore()
+    faults.fail("store.set shop/prod", StateError("the disk is full"))
+    with pytest.raises(StateError, match="the disk is full") as raised:
+        await run_import(FaultyStore(inner, faults), request(shop))
+    assert raised.value.__notes__ == ["shop/dev was imported before"]
+    assert len(await inner.all("shop/dev")) == 15
+    assert not await inner.all("shop/prod")
+
+
+async def test_what_is_kept_aside_is_written_first(shop: Path) -> None:
+    """Where it cannot be, nothing is imported."""
+    (shop / ".alchemy").write_text("a file where a folder should be")
+    store = MemoryStore()
+    with pytest.raises(StateError, match="cannot be written: File exists"):
+        await bring(shop, store, "dev")
+    assert not await store.all("shop/dev")
+
+
+def test_the_command_says_which_stages_are_done(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside what went wrong with the one that failed."""
+
+    def fail_once(folder: Path, source: Source, plan: Plan, kept: Sequence[dict[str, Any]]) -> Path:
+        if plan.unit == "shop/prod":
+            raise StateError("the disk is full")
+        return write_aside(folder, source, plan, kept)
+
+    monkeypatch.setattr(writing, "write_aside", fail_once)
+    monkeypatch.setenv("ALCHEMY_PASSWORD", PASSWORD)
+    assert run(["state", "import", "alchemy-ts", "--yes"]) == 1
+    said = capsys.readouterr()
+    assert "shop/dev was imported before" in said.err
+    assert "the disk is full" in said.err
 
 
 async def test_options_of_the_program_agree(shop: Path) -> None:

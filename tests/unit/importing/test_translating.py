@@ -199,6 +199,17 @@ def test_what_handlers_kept_is_said() -> None:
     assert item("fs::Folder", data={"seen": 1}).left_out == ["data"]
 
 
+def test_of_two_records_with_one_name_the_second_is_kept_aside() -> None:
+    """An id with a `/` may be what a scope and an id are together."""
+    one = found("fs::Folder", fqn="shop/prod/s/a", id="a")
+    other = found("fs::Folder", fqn="shop/prod/s/a", id="s/a")
+    result = translated(one, other)
+    assert [made.found for made in result.items] == [one]
+    assert [(each.fqn, each.why) for each in result.kept] == [
+        ("shop/prod/s/a", "another record has the same name here")
+    ]
+
+
 def test_a_stage_must_be_one_here() -> None:
     """`test` is taken."""
     with pytest.raises(DeclarationError, match="'test' cannot be a stage name"):

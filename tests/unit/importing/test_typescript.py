@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alchemy.errors import AlchemyError, ConfigurationError, StateDamaged, StateTooNew
+from alchemy.errors import AlchemyError, ConfigurationError, StateDamaged, StateError, StateTooNew
 from alchemy.importing import Source, read_source
 
 
@@ -78,6 +78,19 @@ def test_folders_without_state_are_passed_over(shop: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     assert list(read(shop / "alchemy-ts").units) == ["shop/dev", "shop/prod"]
+
+
+def test_a_scope_may_be_called_like_a_file(shop: Path) -> None:
+    """Its folder is none; a link that leads nowhere is an error, since a record may be behind it."""
+    (shop / "alchemy-ts/shop/dev/site").rename(shop / "alchemy-ts/shop/dev/site.json.json")
+    for path in (shop / "alchemy-ts/shop/dev/site.json.json").rglob("*.json"):
+        record = json.loads(path.read_text())
+        edit(path, fqn=record["fqn"].replace("/site/", "/site.json.json/"))
+    found = read(shop / "alchemy-ts").units["shop/dev"]
+    assert "shop/dev/site.json.json/index" in {one.fqn for one in found}
+    (shop / "alchemy-ts/shop/dev/lost.json").symlink_to("nowhere")
+    with pytest.raises(StateError, match=r"lost.json cannot be read: No such file"):
+        read(shop / "alchemy-ts")
 
 
 def test_what_cannot_be_read_is_named(shop: Path) -> None:
