@@ -35,7 +35,7 @@ from alchemy.stores._layout import (
 from alchemy.stores._leases import UnitLock
 from alchemy.stores._lockfile import Held, Sighting
 from alchemy.stores._problems import find_problems
-from alchemy.stores._refusals import locked_error, not_held
+from alchemy.stores._refusals import locked_error, not_held, remedy
 from alchemy.stores._renewal import Renewal
 from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
 
@@ -346,7 +346,7 @@ class FileStore:
     def _refused(self, error: OSError) -> StateError:
         return StateError(
             f"cannot use {error.filename or self._folder.root}: {error.strerror or error}",
-            hint="check that folder's rights and its disk",
+            hint=remedy(error),
         )
 
     def _submit(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:

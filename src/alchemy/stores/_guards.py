@@ -13,6 +13,7 @@ from collections.abc import Generator
 
 from alchemy.errors import LockedError, StateError
 from alchemy.stores._lockfile import read_lock
+from alchemy.stores._refusals import remedy
 
 GUARD_WAIT = 30.0
 
@@ -28,7 +29,7 @@ def guard(lock_path: str, *, exclusive: bool, wait: float = GUARD_WAIT) -> Gener
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StateError(f"cannot open {path}: {error.strerror}", hint="check that the folder is there") from error
+        raise StateError(f"cannot open {path}: {error.strerror}", hint=remedy(error)) from error
     try:
         _lock_within(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, lock_path, wait)
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -27,7 +28,6 @@ from alchemy.stores._folding import (
 from alchemy.stores._guards import guard
 from alchemy.stores._index import Index
 from alchemy.stores._journal import (
-    NO_SPACE,
     DiskFull,
     Fold,
     Journal,
@@ -40,6 +40,7 @@ from alchemy.stores._journal import (
 from alchemy.stores._layout import BACKUPS, RECORD, Places
 from alchemy.stores._leases import UnitLock
 from alchemy.stores._reading import Manifest, Reading, hash_sums, list_journals, read_unit
+from alchemy.stores._refusals import NO_FILES, NO_SPACE, remedy
 from alchemy.stores._removal import Remover
 from alchemy.stores._tree import read_file
 
@@ -106,7 +107,7 @@ class HeldUnit:
         with self._mutex:
             self._check()
             if self._files is None:
-                with guard(self.lock.path, exclusive=True):
+                with guard(self.lock.path, exclusive=True), self._poisoning("read", lambda: self._folder):
                     self.lock.check()
                     self._open()
             files = self._files
@@ -128,6 +129,8 @@ class HeldUnit:
         with self._mutex:
             self._check()
             if self._files is None and not list_journals(self._folder):
+                with guard(self.lock.path, exclusive=False):
+                    self.lock.check()  # there may be nothing because somebody has removed it
                 return
             if self._files is not None:
                 self._finish_removal(self._files)
@@ -243,7 +246,8 @@ class HeldUnit:
 
     def _release_reserve(self, *, always: bool = False) -> None:
         if self._reserved or always:
-            drop_files(self._disk, self._folder, [RESERVE])
+            with contextlib.suppress(OSError):  # the next fold drops it
+                drop_files(self._disk, self._folder, [RESERVE])
 
     def _take_in(self, changes: Sequence[Change], files: _Files) -> list[bytes]:
         """Save backups, and take the other changes into account; give those as the journal has them."""
@@ -368,12 +372,17 @@ class HeldUnit:
                 f"the disk is full: {error.args[0] if error.args else f'a commit to {what}'} was not written",
                 hint="make room, then run again: what was written before is whole",
             )
+        if isinstance(error, OSError) and error.errno in NO_FILES:
+            return StateError(
+                f"cannot {doing} {what}: {error.strerror}",
+                hint=f"{remedy(error)}: what was confirmed before is whole",
+            )
         if isinstance(error, LeaseLost):
             self._failure = error
         elif isinstance(error, OSError):
             self._failure = StateError(
                 f"cannot {doing} {what}: {error.strerror or error}; nothing more is written in this run",
-                hint="check that disk, then run again: what was confirmed before is whole",
+                hint=f"{remedy(error)}: what was confirmed before is whole",
             )
         assert self._failure is not None
         return self._failure

@@ -26,9 +26,9 @@ import msgspec
 
 from alchemy.errors import StateDamaged
 from alchemy.stores._disk import Disk
+from alchemy.stores._refusals import NO_SPACE
 
 START = "0" * 16
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NAME = re.compile(r"journal-(\d+)\.ndjson")
 _HEADER = re.compile(
     rb'\{"n":(\d{1,18}),"fence":(\d{1,18}),"prev":"([0-9a-f]{16})","len":(\d{1,18}),"sum":"([0-9a-f]{16})"\}\n'
@@ -229,15 +229,15 @@ class Journal:
         """Write one frame; it is durable on return.
 
         Raises:
-            OSError: as the disk gave it. Unless it is one of `NO_SPACE` out of the writing itself (then the
-                journal is as it was, see `DiskFull`), nothing more may be written.
+            DiskFull: there was no room; the journal is as it was.
+            OSError: as the disk gave it. Unless it is one of `NO_FILES` (then nothing was written), nothing more may
+                be written.
         """
         frame, checksum = make_frame(self.n + 1, self._token, self.head, payload)
-        fresh = self._fd is None
         try:
             if self._fd is None:
-                self._fd = self._disk.open_append(self.path)
-                self._size = os.fstat(self._fd).st_size
+                self._begin()
+            assert self._fd is not None
             self._disk.append(self._fd, frame)
         except OSError as error:
             if error.errno not in NO_SPACE:
@@ -245,8 +245,8 @@ class Journal:
             self._cut()
             raise DiskFull from error
         self._disk.fdatasync(self._fd)
-        if fresh:
-            self._disk.sync_folder(self._folder)
+        if os.fstat(self._fd).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, "the file was removed meanwhile", self.path)
         self._size += len(frame)
         self.n += 1
         self.head = checksum
@@ -256,6 +256,17 @@ class Journal:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def _begin(self) -> None:
+        """Open the journal, with a name that would survive a power cut before anything is in it."""
+        fd = self._disk.open_append(self.path)
+        try:
+            self._size = os.fstat(fd).st_size
+            self._disk.sync_folder(self._folder)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
 
     def _cut(self) -> None:
         if self._fd is not None:

@@ -1,6 +1,8 @@
-"""What is said to those who may not have, or no longer have, a chain."""
+"""What is said to those who may not have, or no longer have, a chain, and when the operating system refuses."""
 
 from __future__ import annotations
+
+import errno
 
 from alchemy.errors import LeaseLost, LockedError
 from alchemy.ports import Lease
@@ -26,3 +28,23 @@ def not_held(lease: Lease) -> LeaseLost:
         f"{lease.unit} is not held under token {lease.token} by this store (any more)",
         hint="take it again",
     )
+
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+_REMEDIES = {
+    **dict.fromkeys(NO_SPACE, "make room on that disk, or in the quota, then run again"),
+    **dict.fromkeys(
+        NO_FILES, "raise the limit on open files (ulimit -n), or end what keeps so many open, then run again"
+    ),
+    errno.EROFS: "make that file system writable, or choose another folder (--state-dir)",
+    errno.EACCES: "check the rights of that folder, or choose another one (--state-dir)",
+    errno.EPERM: "check the rights of that folder, or choose another one (--state-dir)",
+    errno.ENOENT: "somebody has removed it meanwhile: put it back, then run again",
+    errno.EIO: "check that disk, then run again",
+}
+
+
+def remedy(error: OSError) -> str:
+    """Say what to do when the operating system refuses."""
+    return _REMEDIES.get(error.errno or 0, "check that folder's rights and its disk")
