@@ -16,6 +16,8 @@ from alchemy import config
 # HYPOTHESIS_PROFILE=explore make test
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None, print_blob=True)
+# `make torture` tries many more, new ones each time, and says how to see a failure again.
+settings.register_profile("torture", deadline=None, print_blob=True, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 

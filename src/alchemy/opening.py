@@ -11,6 +11,7 @@ from typing import Any
 
 from alchemy import config, reports
 from alchemy.config import Launch, Settings
+from alchemy.engine import ledger
 from alchemy.engine.engine import Engine
 from alchemy.engine.leaving import finish_deletes, note_orphans
 from alchemy.engine.run import Destroyed, Run
@@ -164,10 +165,17 @@ class Opening:
         self.scope.signal = Destroyed()
 
     async def _drop_unit(self) -> None:
-        """Forget the unit's own record, when nothing is left in it."""
+        """Forget the unit's own record, when nothing is left in it, nor in the ledger that it keeps."""
         session = self.run.session
         session.unwritten = None
         if session.records.keys() == {self.run.unit}:
+            left = ledger.forgotten(session.get(self.run.unit))
+            if left:
+                self.run.warn(
+                    f"a reset has forgotten {', '.join(left)}: their objects were not destroyed. To destroy them too, "
+                    "deploy the program that declares them, then destroy again"
+                )
+                return
             await session.drop(self.run.unit)
 
     async def destroy(self) -> None:

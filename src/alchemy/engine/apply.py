@@ -181,8 +181,11 @@ class Applier(Creator):
     # Recovery
 
     async def _check_target(self, record: Record) -> None:
-        if record.target:
-            await self.run.target(self.provider, self._context(record), record.target)
+        if record.target and record.provider:
+            # what was of another kind before may live elsewhere
+            same = record.provider == self.work.provider_name
+            provider = self.provider if same else self.run.provider(record.provider, fqn=self.fqn)
+            await self.run.target(provider, self._context(record), record.target)
 
     async def _resume_create(self, record: Record) -> Outcome:
         """A create was begun and not recorded as done: find out, then go on."""

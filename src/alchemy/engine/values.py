@@ -115,11 +115,14 @@ class Codec:
             )
         value = secret.reveal()
         plain = value.encode() if isinstance(value, str) else canonical(encode(value))
-        for payload, known in self._opened(cipher):
+        opened = self._opened(cipher)
+        for payload, known in opened:
             if known == plain and isinstance(value, str) == ("data" not in payload):
                 return payload
         envelope = cipher.seal(plain, context=self._fqn)
-        return envelope if isinstance(value, str) else {"data": envelope}
+        payload = envelope if isinstance(value, str) else {"data": envelope}
+        opened.append((payload, plain))  # one envelope a value: the next run cannot tell which of two was whose
+        return payload
 
     def _opened(self, cipher: Cipher) -> list[tuple[Json, bytes]]:
         """Open the secrets that the record holds already.

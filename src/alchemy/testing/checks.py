@@ -39,11 +39,14 @@ def check_owned(cloud: Cloud, records: Mapping[str, Record], *, ledger: Mapping[
         assert len(owners) == 1, f"{made} has several owners: {owners}"
 
 
-def check_converged(cloud: Cloud, records: Mapping[str, Record]) -> None:
+def check_converged(cloud: Cloud, records: Mapping[str, Record], *, ledger: Mapping[str, Record] | None = None) -> None:
     """Check, after a run that succeeded, that records and objects say the same.
 
     Every record is stable and without old generations, its object is there, and no object is there twice or without a
     record. Objects that were left on purpose (`retain`) must have been taken out of the cloud before.
+
+    Args:
+        ledger: what a reset has forgotten and no program declares: its objects may be there.
     """
     known = resources(records)
     owners: Counter[str] = Counter()
@@ -52,7 +55,9 @@ def check_converged(cloud: Cloud, records: Mapping[str, Record]) -> None:
         assert not record.generations, f"{fqn} has old generations: {record.generations}"
         if record.provider:
             owners[record.output["object_id"]] += 1
-    ours = {made.id for made in cloud.ours}
+    entries = {fqn: record for fqn, record in (ledger or {}).items() if fqn not in known}
+    left = {m.id for m in cloud.ours for fqn, r in entries.items() for of in _generations(r) if _names(of, m, fqn)}
+    ours = {made.id for made in cloud.ours} - (left - set(owners))
     assert set(owners) == ours, (
         f"without an object: {set(owners) - ours}; without a record: {[cloud.objects[id] for id in ours - set(owners)]}"
     )

@@ -34,10 +34,13 @@ class Gate:
     """Holds calls until it is opened.
 
     Attributes:
+        call: which calls stand at it, with wildcards. `left`: how many of them pass before.
         entered: set when the first call stands at it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call: str = "*", nth: int = 1) -> None:
+        self.call = call
+        self.left = nth - 1
         self.entered = asyncio.Event()
         self.opened = asyncio.Event()
 
@@ -113,7 +116,7 @@ class Faults:
         self.crashed = False
         self._countdown: int | None = None
         self._planned: list[Fault] = []
-        self._gates: dict[str, Gate] = {}
+        self._gates: list[Gate] = []
         self._last_wills: list[Callable[[bool], None]] = []
 
     # Scripting
@@ -140,15 +143,17 @@ class Faults:
         """Let a request fail at once, and arrive all the same when `calls` more have."""
         self._planned.append(Fault(call, nth, error=error, late=calls))
 
-    def hold(self, call: str) -> Gate:
-        """Let calls stand still until the gate is opened."""
-        return self._gates.setdefault(call, Gate())
+    def hold(self, call: str, *, nth: int = 1) -> Gate:
+        """Let calls, from the n-th on, stand still until the gate is opened."""
+        gate = Gate(call, nth)
+        self._gates.append(gate)
+        return gate
 
     def clear(self) -> None:
         """Forget what was planned and not met."""
         self._countdown = None
         self._planned.clear()
-        for gate in self._gates.values():
+        for gate in self._gates:
             gate.open()
         self._gates.clear()
 
@@ -176,15 +181,19 @@ class Faults:
         if not self.crashed:
             self.crashed = True
             _silence_the_dead()
-            for gate in self._gates.values():
+            for gate in self._gates:
                 gate.open()
             for will in self._last_wills:
                 will(kept)
 
     async def stand(self, call: str) -> None:
         """Wait at the gates that stand in the way of a call."""
-        for pattern, gate in list(self._gates.items()):
-            if fnmatchcase(call, pattern):
+        for gate in list(self._gates):
+            if not fnmatchcase(call, gate.call):
+                continue
+            if gate.left > 0:
+                gate.left -= 1
+            else:
                 await gate.wait()
 
     def begin(self, call: str) -> Begun:

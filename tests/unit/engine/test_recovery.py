@@ -395,3 +395,17 @@ async def test_two_providers_of_one_name_have_targets_of_their_own(cloud: Cloud,
 
     await deploy(program, store)
     assert made == ["acct-1", "elsewhere"]
+
+
+async def test_another_kind_may_live_elsewhere(cloud: Cloud, store: Store) -> None:
+    """Another kind under the same id is checked for its own account, and the old one for the account it is in."""
+    await deploy(one(Again, path="p"), store)
+    assert store.records()["a"].target == "machine"
+    await deploy(one(Thing), store)
+    assert cloud.changes() == ["create a", "create a", "delete a"]
+    consistent(store)
+    cloud.account = "acct-2"
+    with pytest.raises(ExceptionGroup) as caught:
+        await deploy(one(Again, path="p"), store)
+    assert "app/dev/a lives in acct-1" in errors_of(caught.value)[0]
+    assert cloud.changes() == ["create a", "create a", "delete a"]

@@ -26,6 +26,7 @@ from tests.unit.engine.world import (
 )
 
 from alchemy.engine.ledger import forget, forgotten
+from alchemy.events import Notice
 from alchemy.opening import destroy_unit
 from alchemy.state import Record, Status, decode, encode
 
@@ -309,3 +310,19 @@ async def test_an_ambiguous_create_that_cannot_be_looked_for_is_not_repeated(
         await deploy(one(kind), store)
     assert cloud.ops("create") == ["create a"]
     assert store.records()["a"].status is Status.CREATING
+
+
+async def test_a_destroy_does_not_forget_what_a_reset_forgot(cloud: Cloud, store: Store) -> None:
+    """Its objects stay, and so does the ledger that names them: the next deploy finds them."""
+    await deploy(things(a=1), store)
+    reset(store)
+    cloud.forget()
+    await destroy_unit(UNIT, state_store=store)
+    assert cloud.calls == []
+    assert ledger(store) == ["app/dev/a"]
+    assert any("a reset has forgotten app/dev/a" in e.message for e in cloud.events if isinstance(e, Notice))
+    await deploy(things(a=1), store)
+    assert len(cloud.objects) == 1
+    await destroy_unit(UNIT, state_store=store)
+    assert cloud.objects == {}
+    assert store.memory.records("") == {}

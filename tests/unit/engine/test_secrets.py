@@ -257,3 +257,17 @@ async def test_failures_do_not_show_secrets(cloud: Cloud, store: Store) -> None:
     assert "hunter2" not in told
     assert "pw-secret" not in told
     await deploy(things(x=1), store)
+
+
+async def test_one_secret_in_two_places_is_unchanged_by_the_next_run(cloud: Cloud, store: Store) -> None:
+    """Each run has the same envelope for it, wherever it stands: in two inputs, or in a resource that is passed in."""
+
+    async def program(_app: Any) -> None:
+        first = await Thing("a", token=Secret("tok-123"), tags={"one": Secret("tok-123"), "two": Secret("deep-1")})
+        await Thing("b", token=Secret("tok-123"), needs=first)
+
+    await deploy(program, store, password="pw")
+    cloud.forget()
+    store.writes.clear()
+    await deploy(program, store, password="pw")
+    assert (cloud.ops(), store.writes) == ([], [])
