@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from alchemy.resource import Options, Resource, output, prop
     from alchemy.scope import Scope
     from alchemy.secret import Secret
+    from alchemy.state_manager import StateManager
 
 __all__ = [
     "Change",
@@ -33,6 +34,7 @@ __all__ = [
     "Resource",
     "Scope",
     "Secret",
+    "StateManager",
     "alchemy",
     "output",
     "prop",
@@ -47,6 +49,7 @@ _PLACES = {
     "Resource": "resource",
     "Scope": "scope",
     "Secret": "secret",
+    "StateManager": "state_manager",
     "alchemy": "app",
     "output": "resource",
     "prop": "resource",

@@ -34,6 +34,7 @@ from alchemy.stores._layout import (
 )
 from alchemy.stores._leases import UnitLock
 from alchemy.stores._lockfile import Held, Sighting
+from alchemy.stores._mounts import network_file_system
 from alchemy.stores._problems import find_problems
 from alchemy.stores._refusals import locked_error, not_held, remedy
 from alchemy.stores._renewal import Renewal
@@ -61,6 +62,7 @@ class FileStore:
         self._units: dict[str, _Held] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._has_warned = False
 
     @property
     def url(self) -> str:
@@ -177,7 +179,21 @@ class FileStore:
             reading = await self._run(held.unit.load)
         else:
             reading = await self._run(self._folder.read, check_unit(unit))
-        return Snapshot(records=reading.records, notices=reading.notices)
+        return Snapshot(records=reading.records, notices=reading.notices + await self._warnings())
+
+    async def _warnings(self) -> builtins.list[str]:
+        """Say, once, that locks may not hold where the folder lies."""
+        if self._has_warned:
+            return []
+        self._has_warned = True
+        kind = await self._run(network_file_system, self._folder.root)
+        if kind is None:
+            return []
+        return [
+            f"{self._folder.root} lies on a network file system ({kind}), where locks may not hold: two machines could"
+            " change a stage at once. Keep state on a local disk, or in a store that is made for several machines, such"
+            " as a database or an object store (--state-store URL)"
+        ]
 
     async def list(self, chain: str) -> Sequence[str]:
         """List the ids of the resources directly in a scope."""
