@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from alchemy.cli.commands import state_accept, state_import
+from alchemy.cli.commands import state_accept, state_import, state_resolve
 from alchemy.cli.entry import Commands
 from alchemy.cli.options import given, launch_options
 
@@ -119,3 +119,4 @@ def _read(chain: str | None, options: Mapping[str, Any]) -> Contents:
 
 command.add_command(state_import.command)
 command.add_command(state_accept.command)
+command.add_command(state_resolve.command)
