@@ -12,10 +12,10 @@ from alchemy import state
 from alchemy.config import Launch, Settings
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
-from alchemy.errors import StateError
+from alchemy.errors import StateDamaged, StateError
 from alchemy.history import surplus
 from alchemy.names import unit_of
-from alchemy.ports import Lease, Owner, StateStore
+from alchemy.ports import Lease, Owner, Snapshot, StateStore
 from alchemy.scope import Scope
 from alchemy.state import Application
 from alchemy.waiting import take
@@ -30,6 +30,12 @@ class Holdings:
     Args:
         owner: who holds what it takes.
         backs_up: whether there is to be a backup before the first write.
+
+    Attributes:
+        salvages: says of a scope with a store of its own, or the unit, whether its state is put in order when it is
+            damaged, as far as it can be read; else it is refused.
+        put_aside: whether anything was.
+        reopens: says of a scope with a store of its own whether that is opened before the program asks for it.
     """
 
     def __init__(self, run: Run, launch: Launch, owner: Owner, *, backs_up: bool) -> None:
@@ -38,6 +44,9 @@ class Holdings:
         self._owner = owner
         self._operation = launch.operation if backs_up else None
         self._stores: list[StateStore] = []
+        self.salvages: Callable[[str], bool] = lambda _chain: launch.rebuild
+        self.put_aside = False
+        self.reopens: Callable[[str], bool] = lambda _chain: True
 
     # Taking
 
@@ -76,7 +85,8 @@ class Holdings:
         self._stores.append(store)
         return store
 
-    async def _session(self, store: StateStore, unit: str) -> Session:
+    async def _session(self, store: StateStore, chain: str) -> Session:
+        unit = unit_of(chain)
         lease: Lease | None = None
         if self._run.phase != "read":
             run = self._run
@@ -84,7 +94,7 @@ class Holdings:
                 store, unit, owner=self._owner, settings=run.settings, launch=self._launch, emit=run.emit
             )
         try:
-            snapshot = await store.load(unit, lease=lease)
+            snapshot = await self._load(store, chain, lease)
         except BaseException:
             if lease is not None:
                 await store.release(lease)
@@ -92,6 +102,21 @@ class Holdings:
         for notice in snapshot.notices:
             self._run.warn(notice)
         return Session(store, unit, lease, snapshot.records, operation=self._operation)
+
+    async def _load(self, store: StateStore, chain: str, lease: Lease | None) -> Snapshot:
+        unit = unit_of(chain)
+        try:
+            return await store.load(unit, lease=lease)
+        except StateDamaged as damage:
+            aside = await store.salvage(lease) if lease is not None and self.salvages(chain) else None
+            if aside is None:
+                raise
+            self.put_aside = True
+            self._run.warn(
+                f"the state of {chain} was damaged: {damage.message}; what could be read of it is kept, "
+                f"and all that was there is in {aside}"
+            )
+        return await store.load(unit, lease=lease)
 
     async def reopen(self) -> None:
         """Open the stores of nested scopes that state knows of, so that what is in them can be destroyed."""
@@ -102,7 +127,7 @@ class Holdings:
         while queue:  # what is in them may have stores of its own
             for record in list(queue.pop().records.values()):
                 url = record.props.get("state_store") if record.is_scope else None
-                if url and record.fqn not in run.sessions:
+                if url and record.fqn not in run.sessions and self.reopens(record.fqn):
                     store = self._store(replace(run.settings, state_store=url))
                     await store.init()
                     run.sessions[record.fqn] = await self._session_once(store, record.fqn)
@@ -113,7 +138,7 @@ class Holdings:
         for session in self._run.sessions.values():
             if session.store is store:
                 return session
-        return await self._session(store, unit_of(chain))
+        return await self._session(store, chain)
 
     async def open_nested(self, scope: Scope) -> Session:
         """Give the session of a nested scope that has a store of its own."""

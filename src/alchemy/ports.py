@@ -167,6 +167,20 @@ class StateStore(Protocol):
         """
         ...
 
+    async def salvage(self, lease: Lease) -> str | None:
+        """Make a unit loadable again that `load` calls damaged.
+
+        What can be read stays, to be verified (`Record.verify`); all that was there is put aside. An interruption
+        loses nothing, and leaves the unit damaged.
+
+        Returns:
+            Where it was put, for people; `None` when nothing was damaged, and nothing was done.
+
+        Raises:
+            StateTooNew: nothing was done.
+        """
+        ...
+
     async def list(self, chain: str) -> Sequence[str]:
         """List the ids of the resources directly in a scope, sorted."""
         ...

@@ -16,13 +16,16 @@ from alchemy.cli.render import Display, choose
 from alchemy.errors import ConfigurationError
 
 
-def run_program(given: str | None, *, options: Mapping[str, Any], operation: str, as_json: bool) -> int:
+def run_program(
+    given: str | None, *, options: Mapping[str, Any], operation: str, as_json: bool, unit: str | None = None
+) -> int:
     """Load a program, run its `main`, show what happens, and give the exit code.
 
     Args:
         given: the program, as on the command line.
         options: from the command line, as `options.OPTIONS` names them.
-        operation: what holds the lease, for others to read.
+        operation: what holds the lease, for others to read; `rebuild` only reads what exists, and records it.
+        unit: the stage that is meant; the program must open no other.
         as_json: write events, one a line.
 
     Raises:
@@ -30,6 +33,10 @@ def run_program(given: str | None, *, options: Mapping[str, Any], operation: str
     """
     program = find_program(given)
     place = find_place(options, operation=operation, program=program)
+    if unit is not None:
+        _check_meant(place, unit)
+    if operation == "rebuild":
+        _set_rebuilding()
     display = listen(place, as_json=as_json)
     if place.settings.local:
         use_local(place)
@@ -49,6 +56,28 @@ def run_program(given: str | None, *, options: Mapping[str, Any], operation: str
         )
         return 1
     return code
+
+
+def _check_meant(place: Place, unit: str) -> None:
+    """Raise `ConfigurationError` when the program's text says that it opens another stage, and not this one."""
+    app, _, stage = unit.partition("/")
+    assert place.program is not None
+    others = [
+        f"{opened.app or app}/{opened.options.get('stage', stage)}"
+        for opened in place.opened
+        if opened.app not in (app, None) or str(opened.options.get("stage", stage)) != stage
+    ]
+    if others and len(others) == len(place.opened):
+        raise ConfigurationError(
+            f"{shown(place.program)} does not open {unit}, but {', '.join(others)}",
+            hint="name the program that does: alchemy scope rebuild PROGRAM --stage NAME",
+        )
+
+
+def _set_rebuilding() -> None:
+    launch = config.launch.get()
+    assert launch is not None
+    config.launch.set(replace(launch, rebuild=True))
 
 
 def _check_idle(display: Display, program: Path) -> None:

@@ -195,6 +195,14 @@ class FileStore:
             " as a database or an object store (--state-store URL)"
         ]
 
+    async def salvage(self, lease: Lease) -> str | None:
+        """Put aside what is damaged; give the folder where it is."""
+        held = self._held(lease)
+        if held is None or not isinstance(held.unit, HeldUnit):
+            raise not_held(lease)
+        aside = self._folder.aside(lease.unit)
+        return aside if await self._run(held.unit.salvage, aside) else None
+
     async def list(self, chain: str) -> Sequence[str]:
         """List the ids of the resources directly in a scope."""
         return resources_in(await self.all(chain), chain)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
 from alchemy.errors import StateDamaged, StateError, StateTooNew
+from alchemy.history import stamp
 from alchemy.owner import owner_of
 from alchemy.ports import Lease, Owner
 from alchemy.state import VERSION, Application, seal, unseal
@@ -25,6 +27,7 @@ from alchemy.stores._reading import Reading, check_version, list_journals, read_
 from alchemy.stores._tree import read_file
 
 GITIGNORE = ".gitignore"
+PUT_ASIDE = ".aside"
 
 
 class Folder:
@@ -55,6 +58,10 @@ class Folder:
     def unit_folder(self, unit: str) -> str:
         """Give a unit's folder."""
         return f"{self.root}/{unit_path(unit)}"
+
+    def aside(self, unit: str) -> str:
+        """Give the folder for what is put aside of a damaged unit this moment."""
+        return f"{self.root}/{PUT_ASIDE}/{unit_path(unit)}-{stamp(datetime.now(UTC))}"
 
     def lock_path(self, chain: str) -> str:
         """Give a chain's lock file."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from alchemy.errors import LeaseLost, StateError
+from alchemy.errors import LeaseLost, StateDamaged, StateError
 from alchemy.state import encode, from_json, unseal
 from alchemy.stores._accepting import Edited, read_edited, sealed_again, take_back
 from alchemy.stores._archive import Archive
@@ -42,6 +42,7 @@ from alchemy.stores._leases import UnitLock
 from alchemy.stores._reading import Manifest, Reading, hash_sums, list_journals, read_unit
 from alchemy.stores._refusals import NO_FILES, NO_SPACE, remedy
 from alchemy.stores._removal import Remover
+from alchemy.stores._salvage import salvage
 from alchemy.stores._tree import read_file
 
 RESERVE_BYTES = 256 * 1024
@@ -175,6 +176,21 @@ class HeldUnit:
             if edit.fqn == self._unit:
                 files.own = raw
         self._fold(files, written, [edit.fqn for edit in edits if edit.record is None])
+
+    def salvage(self, aside: str) -> bool:
+        """Put what is damaged aside, see `_salvage`; gives `False` when nothing is, and then does nothing."""
+        with self._mutex:
+            self._check()
+            self._forget()
+            with guard(self.lock.path, exclusive=True):
+                self.lock.check()
+                try:
+                    read_unit(self._folder, self._unit)
+                except StateDamaged:
+                    with self._poisoning("put aside what is in", lambda: self._folder):
+                        salvage(self._disk, self._folder, self._unit, aside=aside, token=self.lock.content.token)
+                    return True
+        return False
 
     def close(self) -> None:
         """Let go of the journal, and leave what is not removed yet."""

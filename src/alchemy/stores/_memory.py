@@ -250,6 +250,12 @@ class MemoryStore:
                 self._held(lease)
         return Snapshot(records=self.memory.records(unit))
 
+    async def salvage(self, lease: Lease) -> str | None:
+        """Put aside what is damaged: nothing is, in memory."""
+        with self.memory.mutex:
+            self._held(lease)
+        return None
+
     async def list(self, chain: str) -> Sequence[str]:
         """List the ids of the resources directly in a scope."""
         return resources_in(self.memory.records(chain), chain)

@@ -151,6 +151,10 @@ class FaultyStore:
             self.histories[unit] = History({fqn: encode(record) for fqn, record in snapshot.records.items()})
         return snapshot
 
+    async def salvage(self, lease: Lease) -> str | None:
+        """Do as the store does."""
+        return await self._ask("salvage", lease.unit, lambda: self.inner.salvage(lease))
+
     async def list(self, chain: str) -> Sequence[str]:
         """Do as the store does."""
         return await self._ask("list", chain, lambda: self.inner.list(chain))

@@ -81,6 +81,9 @@ def _to_be_verified(record: Record) -> Record:
 async def restore(unit: str, chain: str, name: str, **options: Any) -> Merge:
     """Bring back what a backup has and state has not. What there is now is backed up first.
 
+    State that is damaged is put aside, as far as it cannot be read; then all that the backup has comes back, also what
+    lies in the same store beside the chain.
+
     Args:
         unit: that the chain lies in.
         chain: what is restored; a nested scope with a store of its own has its backups there.
@@ -98,7 +101,7 @@ async def restore(unit: str, chain: str, name: str, **options: Any) -> Merge:
         session = upkeep.run.session_for(chain)
         done = await _restore(upkeep, session, chain, name)
 
-    await work_on(unit, work, **options)
+    await work_on(unit, work, restores=chain, **options)
     return done
 
 
@@ -107,6 +110,8 @@ async def _restore(upkeep: Upkeep, session: Session, chain: str, name: str) -> M
     backup = decode_backup(await session.store.read_backup(session.unit, name), where=name)
     if backup.unit != session.unit:
         raise StateError(f"{name} is a backup of {backup.unit}, not of {session.unit}", hint="choose another backup")
+    if upkeep.put_aside:
+        chain = session.unit  # others' records in that store may be among those that could not be read
     began = time.monotonic()
     result = merge(session.records, backup.records, unit=session.unit, chain=chain)
     if result.restored:

@@ -8,7 +8,7 @@ from typing import Any
 
 from alchemy import config
 from alchemy.config import Launch
-from alchemy.names import RESERVED_STAGE
+from alchemy.names import RESERVED_STAGE, is_within
 from alchemy.opening import Opening
 from alchemy.scope import get_current, set_current
 
@@ -16,11 +16,19 @@ Work = Callable[["Upkeep"], Awaitable[None]]
 
 
 class Upkeep(Opening):
-    """A unit that is held and loaded, with the stores of its nested scopes, while `work` is done on it."""
+    """A unit that is held and loaded, with the stores of its nested scopes, while `work` is done on it.
 
-    def __init__(self, *, work: Work, **rest: Any) -> None:
+    Args:
+        restores: the chain that a backup is restored of: damage there is put aside, and stores that it does not lie in
+            are left alone.
+    """
+
+    def __init__(self, *, work: Work, restores: str | None = None, **rest: Any) -> None:
         self.work = work
         super().__init__(**rest)
+        if restores is not None:
+            self._holdings.salvages = lambda chain: chain == restores
+            self._holdings.reopens = lambda chain: is_within(restores, chain)
         self.run.doing = self._launch.operation
 
     async def _destroy_all(self) -> None:
@@ -32,6 +40,11 @@ class Upkeep(Opening):
             raise
         await self.close(ok=True)
 
+    @property
+    def put_aside(self) -> bool:
+        """Whether the state was damaged, and only what could be read of it was loaded."""
+        return self._holdings.put_aside
+
     async def done(self) -> None:
         """Wait until the work is done, and raise what came of it."""
         await self._wait_ready()
@@ -39,11 +52,12 @@ class Upkeep(Opening):
             raise self._error
 
 
-async def work_on(unit: str, work: Work, **options: Any) -> None:
+async def work_on(unit: str, work: Work, *, restores: str | None = None, **options: Any) -> None:
     """Take a unit, do `work` on it, fold what was written and give the unit back.
 
     Args:
         unit: `notes/prod`, or `notes/test/<id>`; it need not hold anything.
+        restores: as for `Upkeep`.
         options: as for `alchemy(...)`.
 
     Raises:
@@ -56,7 +70,13 @@ async def work_on(unit: str, work: Work, **options: Any) -> None:
     launch = config.launch.get() or Launch(operation="upkeep")
     before = get_current()
     opening = Upkeep(
-        work=work, app=app, unit=unit, settings=settings, kind="test" if is_test else "stage", launch=launch
+        work=work,
+        restores=restores,
+        app=app,
+        unit=unit,
+        settings=settings,
+        kind="test" if is_test else "stage",
+        launch=launch,
     )
     try:
         await opening.done()

@@ -10,6 +10,7 @@ from alchemy.cli.commands.scope import (
     locks,
     logs,
     overview,
+    rebuild,
     reset,
     restore,
     state,
@@ -36,5 +37,6 @@ for each in (
     cleanup.command,
     reset.command,
     restore.command,
+    rebuild.command,
 ):
     command.add_command(each)
