@@ -56,6 +56,7 @@ check-layers: setup
 .PHONY: bench
 bench: $(STAMPS)/project ## Measure the engine, alone and beside its peers
 	@$(BIN)/python benchmarks/engine.py
+	@$(BIN)/python benchmarks/durability.py
 	@$(BIN)/python benchmarks/peers.py
 
 .PHONY: docs

@@ -46,3 +46,19 @@ def test_peers_leaves_out_what_is_not_there(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("left out: Terraform: there is no terraform")
     assert json.loads("{" + done.stdout.partition("{")[2])["rows"] == []
+
+
+def test_durability_compares_with_and_without() -> None:
+    """Each cost has both sides and their ratio, and leases their times."""
+    done = benchmark("durability.py", "--n", "3", "--repeat", "1", "--rounds", "2")
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    for name, sides in (
+        ("writes", ("durable", "not_durable")),
+        ("backup", ("with", "without")),
+        ("recovery", ("after_kill", "noop")),
+    ):
+        assert report[name]["ratio"] > 0
+        assert all(report[name][side]["seconds"] > 0 for side in sides)
+    assert report["backup"]["mib"] >= 0
+    assert min(report["lease"]["round_trip_ms"], report["lease"]["renew_ms"]) > 0
