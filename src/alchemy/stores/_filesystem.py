@@ -130,7 +130,10 @@ class FileStore:
                 raise locked_error(chain, taken.lease())
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+        lost = self._units.get(chain)
         self._units[chain] = _Held(asyncio.get_running_loop(), self._folder, taken)
+        if lost is not None:
+            await self._run(lost.close)  # it was taken away, and never given back
         return taken.content.lease()
 
     def check(self, lease: Lease) -> bool:

@@ -239,6 +239,39 @@ async def test_a_lease_is_renewed_by_itself(folder: Folder) -> None:
     await store.deinit()
 
 
+def test_what_takes_long_renews_the_lease(hold: Hold) -> None:
+    """Reading and folding keep everybody from renewing; when they end, the holder is sure again."""
+    holder = hold()
+    for work in (holder.unit.load, lambda: holder.write(a_resource(f"{UNIT}/a")) or holder.unit.fold()):
+        holder.lock.renewed -= 61
+        assert not holder.lock.is_sure()
+        work()
+        assert holder.lock.is_sure()
+
+
+async def test_taking_again_what_was_lost(folder: Folder) -> None:
+    """A store that lost a unit and takes it again keeps nothing of the old lease: neither its flock nor its thread."""
+    store, other = FileStore(folder.root), FileStore(folder.root)
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    before = _open_files(folder.lock_path(UNIT))
+    for _ in range(3):
+        await other.break_(UNIT)
+        lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    assert store.check(lease)
+    assert _open_files(folder.lock_path(UNIT)) == before == 1
+    await store.deinit()
+
+
+def _open_files(path: str) -> int:
+    """Count the open files of this process that are, or were, at a path."""
+    links = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_link(fd)]
+    return sum(link.removesuffix(" (deleted)") == path for link in links)
+
+
+def _is_link(fd: str) -> bool:
+    return Path(f"/proc/self/fd/{fd}").is_symlink()
+
+
 async def test_a_cancelled_acquire_keeps_nothing(folder: Folder) -> None:
     """An acquire cut off while it was being given the unit gives it back."""
     store = FileStore(folder.root)
