@@ -94,6 +94,13 @@ class Settings:
         return replace(self, **given) if given else self
 
 
+@dataclass(slots=True)
+class Halt:
+    """A person's request to stop, as the command line hears it: from then on no run starts anything new."""
+
+    asked: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """What the command line hands to the program it runs.
@@ -105,6 +112,7 @@ class Launch:
         root: the project's folder; relative paths and `pyproject.toml` are looked up there.
         program: the file that is run; `None`: the process's own.
         rebuild: a run in the phase `up` only reads every declared resource back from its provider, and records it.
+        halt: whether everything is to stop.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -113,6 +121,7 @@ class Launch:
     root: Path = field(default_factory=Path.cwd)
     program: Path | None = None
     rebuild: bool = False
+    halt: Halt = field(default_factory=Halt)
 
 
 launch: ContextVar[Launch | None] = ContextVar("alchemy_launch", default=None)

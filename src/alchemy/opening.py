@@ -76,7 +76,7 @@ class Opening:
         self._launch = launch
         self._bus = Bus(launch.listeners)
         self._owner = owner_of(launch.operation)
-        self.run = Run(app=app, unit=unit, settings=settings, bus=self._bus)
+        self.run = Run(app=app, unit=unit, settings=settings, bus=self._bus, halt=launch.halt)
         self.run.rebuilds = launch.rebuild and self.run.phase == "up" and kind == "stage"
         self._holdings = Holdings(self.run, launch, self._owner, backs_up=not self.cleans_up)
         self.engine = Engine(self.run, self._holdings.open_nested)

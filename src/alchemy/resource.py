@@ -18,7 +18,7 @@ from alchemy.errors import ConfigurationError, DeclarationError, NotAwaitedError
 from alchemy.fields import FieldSpec, Spec, describe_mismatch, spec_of
 from alchemy.names import check_id, join
 from alchemy.nursery import Latch
-from alchemy.scope import Scope, current_scope
+from alchemy.scope import Scope, current_scope, get_current
 from alchemy.secret import MASK, Secret
 
 Res = TypeVar("Res", bound="Resource")
@@ -202,6 +202,7 @@ class Resource(_Fields):
         if declared is None:
             return self
         if not declared.latch.done:
+            declared.refuse_inside()
             yield from declared.latch.wait().__await__()
         if declared.error is not None:
             declared.delivered = True
@@ -410,6 +411,17 @@ class Declared:
         if self.decode is not None:
             self._outputs, self.decode = self.decode(), None
         return self._outputs
+
+    def refuse_inside(self) -> None:
+        """Raise `DeclarationError` when what would wait for it is a part of it: it would wait for ever."""
+        scope = get_current() if self.inner is not None else None
+        while scope is not None:
+            if scope is self.inner:
+                raise DeclarationError(
+                    f"{self.fqn} is awaited in its own declare(), and would wait for itself",
+                    hint="use its inputs, or await its parts",
+                )
+            scope = scope.parent
 
     def reveal(self) -> None:
         """Put the outputs where the program can read them."""

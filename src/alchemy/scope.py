@@ -106,7 +106,7 @@ class Scope:
         self.before: Scope | None = None
         """What was current when it was opened, for a stage or a test."""
         around: Nursery | None = parent.nursery if parent is not None else None
-        self.nursery: Nursery = Nursery(runner.stop, around)
+        self.nursery: Nursery = Nursery(self._stop_here if kind == "nested" else runner.stop, around)
         self.exports: dict[str, Any] = {}
         self.newest = 0
         """The largest `seq` declared in it or below."""
@@ -312,7 +312,11 @@ class Scope:
         self.broken = self.broken or error is not None
         if error is None:
             error = self._never_entered()
-        await self.nursery.join(cancelled=isinstance(error, asyncio.CancelledError))
+        try:
+            await self.nursery.join(cancelled=isinstance(error, asyncio.CancelledError))
+        except asyncio.CancelledError:
+            self._cut_short()
+            raise
         if error is None and not self.failures:
             error = await self._run_deferred()
             await self.nursery.join()
@@ -320,6 +324,22 @@ class Scope:
             future.cancel()  # they never run now, and somebody may be waiting for one
         self.closing = True
         self._raise(error)
+
+    def _stop_here(self) -> None:
+        """A cancellation came while this scope was being left: nothing new starts in it.
+
+        It may be a timeout of the program's own, after which the run goes on; a request to stop the whole run goes on
+        to the scopes around it, one by one, or comes from the command line, which tells the run at once.
+        """
+        self.closing = True
+
+    def _cut_short(self) -> None:
+        """It was cancelled while it was being left: what failed in it was reported, and is told by that."""
+        self.closing = self.broken = True
+        for item in self.failures:
+            item.delivered = True
+        for _, future in self._deferred:
+            future.cancel()
 
     def _raise(self, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, Exception):

@@ -7,12 +7,15 @@ import contextlib
 import gc
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.unit.engine.world import Cloud, Options, Pair, Store, Thing, consistent, deploy, refused, things
 
-from alchemy import Scope, alchemy
+from alchemy import Scope, alchemy, config
+from alchemy.config import Halt
+from alchemy.engine.run import Stopped
 from alchemy.errors import DeclarationError, LockedError, NotStarted, ResourceFailed
 from alchemy.events import Notice, ScopeEntered, ScopeLeft
 from alchemy.nursery import Latch, Nursery
@@ -638,3 +641,71 @@ def test_every_event_is_an_event(cloud: Cloud, store: Store) -> None:
             ("scope.left", "app/dev/fn"),
             ("scope.left", "app/dev/inner"),
         ]
+
+
+@pytest.mark.parametrize("how", ["with", "function"])
+async def test_a_timeout_while_a_nested_scope_is_left_stops_only_that_scope(
+    cloud: Cloud, store: Store, how: str
+) -> None:
+    """What runs in it ends and is recorded, what waited there does not begin; the program goes on elsewhere."""
+    gate = cloud.hold("create", "slow")
+
+    async def inner() -> None:
+        slow = Thing("slow")
+        Thing("after", needs=slow)
+
+    async def program(_app: Any) -> None:
+        timed_out = asyncio.timeout(0.01)
+
+        async def body() -> None:
+            async with timed_out:
+                if how == "with":
+                    async with alchemy.run("s"):
+                        await inner()
+                else:
+                    await alchemy.run("s", inner)
+
+        task = asyncio.ensure_future(body())
+        await gate.entered.wait()
+        while not timed_out.expired():
+            await asyncio.sleep(0.001)
+        gate.open()
+        with pytest.raises(TimeoutError):
+            await task
+        await Thing("elsewhere")
+
+    await deploy(program, store)
+    expected = {"s/slow", "elsewhere"} | ({"s/after"} if how == "function" else set())
+    assert set(store.records()) == expected
+    consistent(store)
+
+
+async def test_a_request_to_stop_from_the_command_line_holds_everywhere(
+    cloud: Cloud, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in other branches, while a nested scope is being left."""
+    halt = Halt()
+    launch = config.launch.get()
+    assert launch is not None
+    token = config.launch.set(replace(launch, halt=halt))
+    gate = cloud.hold("create", "slow")
+
+    async def program(_app: Any) -> None:
+        async with alchemy.run("s"):
+            Thing("slow")
+
+    async def other(_app: Any) -> None:
+        async def branch() -> None:
+            await gate.entered.wait()
+            halt.asked = True
+            Thing("late")
+            gate.open()
+
+        await asyncio.gather(program(_app), branch())
+
+    try:
+        with pytest.raises(Stopped):
+            await deploy(other, store)
+    finally:
+        config.launch.reset(token)
+    assert set(store.records()) == {"s/slow"}

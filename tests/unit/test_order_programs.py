@@ -155,10 +155,10 @@ def run_program(body: tuple[Statement, ...], store: Store, *, by_value: bool) ->
     return interpreter.after
 
 
-def destroy_and_check(after: dict[str, frozenset[str]], store: Store) -> None:
-    """Destroy all, side by side, and check that nothing went before what was declared after it."""
+def destroy_and_check(after: dict[str, frozenset[str]], store: Store, strategy: str = "parallel") -> None:
+    """Destroy all, and check that nothing went before what was declared after it."""
     world.cloud.calls.clear()
-    asyncio.run(destroy_unit("app/dev", state_store=store, destroy_strategy="parallel"))
+    asyncio.run(destroy_unit("app/dev", state_store=store, destroy_strategy=strategy, batch_size=3))
     assert world.cloud.objects == {}
     place = {call.fqn: index for index, call in enumerate(world.cloud.calls) if call.op == "delete"}
     for fqn, needs in after.items():
@@ -181,9 +181,12 @@ def test_an_unchanged_program_rewrites_nothing(body: tuple[Statement, ...], by_v
         assert (world.cloud.calls, store.writes) == ([], [])
 
 
+STRATEGIES = st.sampled_from(["sequential", "parallel", "batched"])
+
+
 @SETTINGS
-@given(st.data(), st.booleans())
-def test_an_edited_program_misses_no_dependency(data: st.DataObject, by_value: bool) -> None:
+@given(st.data(), st.booleans(), STRATEGIES)
+def test_an_edited_program_misses_no_dependency(data: st.DataObject, by_value: bool, strategy: str) -> None:
     """After any number of edits, destroying keeps to what the last run saw."""
     world.reset()
     store = Store()
@@ -195,7 +198,28 @@ def test_an_edited_program_misses_no_dependency(data: st.DataObject, by_value: b
     store.writes.clear()
     run_program(body, store, by_value=by_value)
     assert store.writes == [] or not after  # an edited program settles in one run
-    destroy_and_check(after, store)
+    destroy_and_check(after, store, strategy)
+
+
+@SETTINGS
+@given(st.data(), STRATEGIES)
+def test_what_leaves_the_program_goes_in_order(data: st.DataObject, strategy: str) -> None:
+    """At the end of an edited run: no orphan goes before an orphan that was declared after it."""
+    world.reset()
+    store = Store()
+    body = data.draw(bodies())
+    after = run_program(body, store, by_value=True)
+    edited = data.draw(edits(body))
+    world.cloud.calls.clear()
+    interpreter = Interpreter(by_value=True)
+    options: Any = {"destroy_strategy": strategy, "batch_size": 2}
+    asyncio.run(deploy(lambda _app: interpreter.run(edited, {}, []), store, **options))
+    place = {call.fqn: index for index, call in enumerate(world.cloud.calls) if call.op == "delete"}
+    for fqn, needs in after.items():
+        for need in needs:
+            if fqn in place and need in place:
+                assert place[fqn] < place[need], (fqn, need, world.cloud.ops("delete"))
+    destroy_and_check(interpreter.after, store, strategy)
 
 
 @SETTINGS

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from alchemy import config
 from alchemy.cli.render import Display
+from alchemy.config import Launch
 
 INTERRUPTED = 130
 _AGAIN = 0.2
@@ -82,6 +84,7 @@ class _Stopper:
         self._loop = loop
         self._display = display
         self._before: dict[int, Any] = {}
+        self._halt = (config.launch.get() or Launch()).halt
 
     def __enter__(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -103,6 +106,7 @@ class _Stopper:
     def _stop(self, count: int) -> None:
         running = len(self._display.progress.running)
         if count == 1:
+            self._halt.asked = True
             self._cancel()  # before it is said: whoever reads it can rely on it
             self._display.say(f"stopping: waiting for {running} running; Ctrl-C again to abort")
         else:

@@ -194,7 +194,7 @@ class Creator:
     async def _take_over(self, record: Record, context: Context[Any], found: Resource) -> Outcome:
         """Adopt an object that was there before, if the program says so."""
         if not self.adopt:
-            raise AlreadyExists(*self._refusal(record, context.name))
+            raise self._refusal(record, context.name)
         self._refuse_unlike(context.name, found)
         self.run.begun.discard(self.fqn)
         await self.work.session.put(record)
@@ -213,17 +213,18 @@ class Creator:
                     hint=f"say the {field!r} that it has, or choose another name",
                 )
 
-    def _refusal(self, record: Record, name: str) -> tuple[str]:
+    def _refusal(self, record: Record, name: str) -> AlreadyExists:
         """Say whose the object is that is in the way, and what to do."""
         for other in self.work.session.records.values():
             if other.fqn != self.fqn and other.kind == record.kind and other.physical_name == name:
-                return (
-                    f"{name!r} belongs to {other.fqn} (if that is what {self.declared.id!r} was called before, "
-                    f"say options=Options(aliases=[{other.id!r}]))",
+                return AlreadyExists(
+                    f"{name!r} belongs to {other.fqn}",
+                    hint=f"if that is what {self.declared.id!r} was called before: "
+                    f"options=Options(aliases=[{other.id!r}])",
                 )
-        return (
-            f"{name!r} exists already, and was not made by this application (choose another name, or take it "
-            f"over: options=Options(adopt=True), or --adopt)",
+        return AlreadyExists(
+            f"{name!r} exists already, and was not made by this application",
+            hint="choose another name, or take it over: options=Options(adopt=True), or --adopt",
         )
 
     async def _finish(self, record: Record, made: Resource, status: Status, props: JsonObject | None = None) -> None:

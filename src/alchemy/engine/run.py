@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from alchemy import state
-from alchemy.config import Settings
+from alchemy.config import Halt, Settings
 from alchemy.crypto import Cipher
 from alchemy.engine.keys import CheckedCipher
 from alchemy.engine.ledger import strike
@@ -59,7 +59,7 @@ class Run:
         failures: why resources failed, in words, by FQN.
     """
 
-    def __init__(self, *, app: str, unit: str, settings: Settings, bus: Bus) -> None:
+    def __init__(self, *, app: str, unit: str, settings: Settings, bus: Bus, halt: Halt | None = None) -> None:
         self.app = app
         self.unit = unit
         self.settings = settings
@@ -78,7 +78,8 @@ class Run:
         """What an earlier run could not delete, nor this one at its beginning; tried once a run."""
         self.begun: set[str] = set()
         """What this run was the first to create, or to begin with: resources and nested scopes; nothing adopted."""
-        self.stopping = False
+        self._stopping = False
+        self._halt = halt or Halt()
         self.lost: LeaseLost | None = None
         """Why the run is over: somebody else has taken what it held."""
         self.started = time.monotonic()
@@ -93,6 +94,17 @@ class Run:
         self.scope_settings: dict[str, Settings] = {}
         """Of nested scopes that have a password of their own, by chain."""
         self._ciphers: dict[tuple[str, str], Cipher] = {}
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing new is to begin: the run is being stopped, or everything is."""
+        return self._stopping or self._halt.asked
+
+    @stopping.setter
+    def stopping(self, value: bool) -> None:
+        self._stopping = value
+        if not value:  # a test that was stopped cleans up all the same
+            self._halt = Halt()
 
     @property
     def session(self) -> Session:

@@ -25,7 +25,7 @@ from tests.unit.engine.world import (
     things,
 )
 
-from alchemy import alchemy
+from alchemy import Resource, alchemy
 from alchemy.errors import Gone, ResourceFailed
 from alchemy.events import ResourceFinished
 from alchemy.opening import destroy_unit
@@ -732,3 +732,25 @@ async def test_a_failure_names_the_resource_and_the_action(cloud: Cloud, store: 
     assert "quota exceeded" in str(error)
     assert error.__cause__ is not None
     assert store.records() == {}
+
+
+async def test_a_composite_that_awaits_itself_is_told(cloud: Cloud, store: Store) -> None:
+    """In its own `declare`, or in a scope within: an error, where it would wait for ever."""
+
+    class Selfish(Resource, kind="t::Selfish"):
+        deep: bool = False
+
+        async def declare(self) -> None:
+            if self.deep:
+                async with alchemy.run("inner"):
+                    await self
+            await self
+
+    for deep in (False, True):
+
+        async def program(_app: Any, *, deep: bool = deep) -> None:
+            await Selfish("s", deep=deep)
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await asyncio.wait_for(deploy(program, store), 5)
+        assert "would wait for itself" in errors_of(caught.value)[0]
