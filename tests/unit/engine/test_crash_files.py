@@ -1,0 +1,249 @@
+"""Killed at any instant with its state in a folder: at every call of the store and of the cloud, and of the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.amounts import amount
+from tests.unit.engine import world
+from tests.unit.engine.test_crash import (
+    fixed_name,
+    fixed_name_replaced,
+    two,
+    two_changed,
+    two_replaced,
+)
+from tests.unit.engine.world import Cloud, Program, deploy, nothing
+
+from alchemy.opening import destroy_unit
+from alchemy.state import Record
+from alchemy.stores import FileStore
+from alchemy.stores._disk import Disk
+from alchemy.testing.checks import check_converged, check_destroyed, check_idle, check_owned, check_prefix, files
+from alchemy.testing.faults import Faults
+from alchemy.testing.store import FaultyStore
+
+pytestmark = [pytest.mark.anyio, pytest.mark.torture]
+UNIT = "app/dev"
+STORIES = {
+    "create": (nothing, two),
+    "update": (two, two_changed),
+    "replace": (two, two_replaced),
+    "replace under one name": (fixed_name, fixed_name_replaced),
+    "finalize": (two, nothing),
+}
+
+
+class QuickDisk(Disk):
+    """Waits for no disk: what a process wrote outlives it, synced or not."""
+
+    def fdatasync(self, fd: int) -> None:
+        """Do nothing."""
+
+    def sync_folder(self, path: str) -> None:
+        """Do nothing."""
+
+    def sync_all(self, path: str) -> None:
+        """Do nothing."""
+
+
+class MortalDisk(QuickDisk):
+    """Stops at one of its calls, half-way through what it was to append; from then on nothing reaches it.
+
+    Args:
+        at: which call, 0 the first.
+        faults: of the process that dies with it.
+    """
+
+    def __init__(self, at: int, faults: Faults) -> None:
+        super().__init__()
+        self.left = at
+        self.faults = faults
+        self.dead = False
+        self._mutex = threading.Lock()
+
+    def step(self) -> None:
+        """Count a call; refuse it in a dead process."""
+        with self._mutex:
+            self.left -= 1
+            if self.left < 0:
+                self.dead = self.faults.crashed = True
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def append(self, fd: int, data: bytes) -> None:
+        """Write half of it when the process dies here."""
+        was_dead = self.dead
+        try:
+            self.step()
+        except OSError:
+            if not was_dead:
+                super().append(fd, data[: len(data) // 2])
+            raise
+        super().append(fd, data)
+
+    def fdatasync(self, fd: int) -> None:
+        """Die before or after it is the same here."""
+        self.step()
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut a file, or die."""
+        self.step()
+        super().truncate(fd, size)
+
+    def replace(self, source: str, target: str) -> None:
+        """Rename, or die."""
+        self.step()
+        super().replace(source, target)
+
+    def link(self, source: str, target: str) -> None:
+        """Link, or die."""
+        self.step()
+        super().link(source, target)
+
+    def mkdir(self, path: str) -> None:
+        """Make a folder, or die."""
+        self.step()
+        super().mkdir(path)
+
+    def unlink(self, path: str) -> None:
+        """Remove a file, or die."""
+        self.step()
+        super().unlink(path)
+
+    def rmdir(self, path: str) -> None:
+        """Remove a folder, or die."""
+        self.step()
+        super().rmdir(path)
+
+
+class Place:
+    """A folder with state, and the cloud that goes with it."""
+
+    def __init__(self, root: Path) -> None:
+        world.reset()
+        self.root = root
+
+    def process(self, disk: Disk | None = None, faults: Faults | None = None) -> FaultyStore:
+        """Start a process; the cloud's calls are its own from now on."""
+        world.cloud.faults = faults or Faults()
+        return FaultyStore(FileStore(self.root, disk=disk or QuickDisk()), world.cloud.faults)
+
+    async def records(self) -> dict[str, Record]:
+        """Give what a reader finds."""
+        reader = FileStore(self.root, disk=QuickDisk())
+        try:
+            return dict(await reader.all(""))
+        finally:
+            await reader.deinit()
+
+    async def killed(self, store: FaultyStore, work: Any) -> bool:
+        """Let a process run until it dies; say whether it did, having checked what it left."""
+        with contextlib.suppress(BaseException):
+            await work
+        for _ in range(20):
+            await asyncio.sleep(0)
+        died = store.faults.crashed
+        if died:
+            inner = store.inner
+            assert isinstance(inner, FileStore)
+            await asyncio.to_thread(inner.abandon, kept=False)
+            found = await self.records()
+            if UNIT in store.histories:
+                reader = FileStore(self.root, disk=QuickDisk())
+                check_prefix(store.histories[UNIT], found, await reader.backups(UNIT))
+                await reader.deinit()
+            check_owned(world.cloud, found)
+        return died
+
+    async def deploy(self, program: Program) -> None:
+        """Run a program in a process that lives, and once more: then there is nothing to do."""
+        await deploy(program, self.process())
+        check_converged(world.cloud, await self.records())
+        before = files(self.root)
+        world.cloud.forget()
+        again = self.process()
+        await deploy(program, again)
+        if program is not nothing:
+            check_idle(world.cloud, again)
+        assert files(self.root) == before
+
+    async def destroy(self) -> None:
+        """Destroy everything in a process that lives."""
+        await destroy_unit(UNIT, state_store=self.process(), retry_delay=0.001)
+        check_destroyed(world.cloud, await self.records())
+
+
+@pytest.mark.parametrize("story", STORIES)
+async def test_killed_at_every_call(cloud: Cloud, tmp_path: Path, story: str) -> None:
+    """What is found is an exact prefix of the commits; the next run converges, whatever it is."""
+    before, after = STORIES[story]
+    for instant in range(400):
+        place = Place(tmp_path / str(instant))
+        await deploy(before, place.process())
+        store = place.process()
+        store.faults.crash(at=instant)
+        died = await place.killed(store, deploy(after, store))
+        await (place.destroy() if instant % 3 == 2 else place.deploy((after, before)[instant % 3]))
+        if not died:
+            return
+    raise AssertionError("it never came to the end")
+
+
+async def test_a_destroy_killed_at_every_call(cloud: Cloud, tmp_path: Path) -> None:
+    """It is finished by the next destroy, or everything is made anew by the next deploy."""
+    for instant in range(400):
+        place = Place(tmp_path / str(instant))
+        await deploy(two, place.process())
+        store = place.process()
+        store.faults.crash(at=instant)
+        died = await place.killed(store, destroy_unit(UNIT, state_store=store))
+        await (place.deploy(two) if instant % 2 else place.destroy())
+        if not died:
+            assert instant > 20
+            return
+    raise AssertionError("it never came to the end")
+
+
+@pytest.mark.parametrize("story", ["create", "replace", "finalize"])
+async def test_killed_at_every_call_of_the_disk(cloud: Cloud, tmp_path: Path, story: str) -> None:
+    """In the middle of a group of commits, of a fold, of a backup: what was acknowledged is there, all is whole."""
+    before, after = STORIES[story]
+    for at in range(600):
+        place = Place(tmp_path / str(at))
+        await deploy(before, place.process())
+        faults = Faults()
+        store = place.process(MortalDisk(at, faults), faults)
+        died = await place.killed(store, deploy(after, store))
+        await place.deploy(after)
+        if not died:
+            assert at > 20
+            return
+    raise AssertionError("it never came to the end")
+
+
+async def test_killed_again_while_it_recovers(cloud: Cloud, tmp_path: Path) -> None:
+    """Two crashes, at every pair of instants: recovery is idempotent."""
+    number = 0
+    for first in range(2, 400, amount(9, 1)):
+        for second in range(first % 2, 400, amount(9, 1)):
+            number += 1
+            place = Place(tmp_path / str(number))
+            await deploy(two, place.process())
+            store = place.process()
+            store.faults.crash(at=first)
+            if not await place.killed(store, deploy(two_replaced, store)):
+                return
+            heir = place.process()
+            heir.faults.crash(at=second)
+            died = await place.killed(heir, deploy(two_replaced, heir))
+            await place.deploy(two_replaced)
+            if not died:
+                break
+    raise AssertionError("it never came to the end")
