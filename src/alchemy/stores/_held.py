@@ -7,13 +7,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from alchemy.errors import LeaseLost, StateDamaged, StateError
-from alchemy.state import encode, from_json, unseal
 from alchemy.stores._accepting import Edited, read_edited, sealed_again, take_back
 from alchemy.stores._archive import Archive
-from alchemy.stores._commits import Change, Cleared, Dropped, Saved, Written
+from alchemy.stores._commits import Change, Saved
+from alchemy.stores._contents import Contents
 from alchemy.stores._disk import Disk
 from alchemy.stores._folding import (
     RESERVE,
@@ -21,23 +20,20 @@ from alchemy.stores._folding import (
     carry_out,
     drop_files,
     make_folders,
-    plan_fold,
     remove_unit,
     write_head,
 )
 from alchemy.stores._guards import guard
-from alchemy.stores._index import Index
 from alchemy.stores._journal import (
     DiskFull,
     Fold,
     Journal,
-    delete_payload,
     fold_payload,
     gone_payload,
     journal_name,
     set_payload,
 )
-from alchemy.stores._layout import BACKUPS, RECORD, Places
+from alchemy.stores._layout import BACKUPS
 from alchemy.stores._leases import UnitLock
 from alchemy.stores._reading import Manifest, Reading, hash_sums, list_journals, read_unit
 from alchemy.stores._refusals import NO_FILES, NO_SPACE, remedy
@@ -48,30 +44,6 @@ from alchemy.stores._tree import read_file
 RESERVE_BYTES = 256 * 1024
 MANY_FREED = 200
 """With this many record files of dropped records, they begin to be removed; fewer are left to the fold."""
-
-
-@dataclass(slots=True)
-class _Files:
-    """What the holder knows of the unit's files once it has read them.
-
-    Attributes:
-        sums, paths: of the record files that are there, without those that a `Remover` has been given.
-        strays: files in places where nothing belongs.
-        empty: folders that a predecessor, stopped in the middle, may have left empty.
-        freed: those with a file whose record is dropped.
-    """
-
-    sums: dict[str, bytes]
-    scopes: dict[str, bool]
-    paths: dict[str, str]
-    strays: list[str]
-    empty: list[str]
-    freed: set[str]
-    own: bytes | None
-    changes: dict[str, bytes | None]
-    index: Index
-    journal: Journal
-    journals: list[str]
 
 
 class HeldUnit:
@@ -87,7 +59,7 @@ class HeldUnit:
         self._disk = disk
         self._folder = folder
         self._unit = lock.content.unit
-        self._files: _Files | None = None
+        self._files: Contents | None = None
         self._mutex = threading.Lock()
         self._failure: StateError | None = None
         self._remover: Remover | None = None
@@ -170,11 +142,9 @@ class HeldUnit:
         written: list[bytes] = []
         for edit in edits:
             raw = sealed_again(edit, token=self.lock.content.token)
-            files.changes[edit.fqn] = raw
+            files.accept(edit.fqn, raw)
             if raw is not None:
                 written.append(raw)
-            if edit.fqn == self._unit:
-                files.own = raw
         self._fold(files, written, [edit.fqn for edit in edits if edit.record is None])
 
     def salvage(self, aside: str) -> bool:
@@ -212,24 +182,11 @@ class HeldUnit:
 
     def _begin(self, reading: Reading) -> Reading:
         """Go on from what was read, and bring in order what a crash has left."""
-        chain, tree = reading.chain, reading.tree
-        own = reading.records.get(self._unit)
-        scopes = {fqn: record.is_scope for fqn, record in reading.records.items()}
+        chain = reading.chain
         with self._poisoning("bring in order", lambda: self._folder):
             reading.notices = [self._set_aside(torn.path, torn.good) for torn in chain.torn]
-        self._files = _Files(
-            sums=tree.sums,
-            scopes=tree.scopes,
-            paths=tree.paths,
-            strays=list(tree.bad),
-            empty=tree.empty if reading.interrupted else [],
-            freed={fqn for fqn, raw in reading.changes.items() if raw is None and fqn in tree.paths},
-            own=encode(own) if own is not None else None,
-            changes=reading.changes,
-            index=Index(scopes),
-            journal=Journal(self._disk, self._folder, token=self.lock.content.token, n=chain.n, head=chain.head),
-            journals=reading.journals,
-        )
+        journal = Journal(self._disk, self._folder, token=self.lock.content.token, n=chain.n, head=chain.head)
+        self._files = Contents(self._folder, self._unit, reading, journal)
         return reading
 
     def _set_aside(self, path: str, good: int) -> str:
@@ -265,7 +222,7 @@ class HeldUnit:
             with contextlib.suppress(OSError):  # the next fold drops it
                 drop_files(self._disk, self._folder, [RESERVE])
 
-    def _take_in(self, changes: Sequence[Change], files: _Files) -> list[bytes]:
+    def _take_in(self, changes: Sequence[Change], files: Contents) -> list[bytes]:
         """Save backups, and take the other changes into account; give those as the journal has them."""
         for change in changes:
             if isinstance(change, Saved):
@@ -274,7 +231,7 @@ class HeldUnit:
         rest = [change for change in changes if not isinstance(change, Saved)]
         if rest and not self._reserved:
             self._prepare()
-        return [self._note(change, files) for change in rest]
+        return [files.note(change) for change in rest]
 
     def _save(self, backup: Saved) -> None:
         try:
@@ -284,45 +241,13 @@ class HeldUnit:
                 raise
             raise DiskFull(f"the backup {backup.name} of {self._unit}") from error
 
-    def _note(self, change: Written | Dropped | Cleared, files: _Files) -> bytes:
-        """Take a change into account, and give it as the journal has it."""
-        match change:
-            case Written(records, dropped):
-                self._forget_records(dropped, files)
-                for fqn, raw, scope in records:
-                    files.changes[fqn] = raw
-                    files.index.add(fqn, scope=scope)
-                    files.freed.discard(fqn)
-                    if fqn == self._unit:
-                        files.own = raw
-                return set_payload([raw for _, raw, _ in records], dropped)
-            case Dropped(fqns):
-                self._forget_records(fqns, files)
-                return delete_payload(fqns)
-            case Cleared(chain):
-                fqns = tuple(files.index.within(chain))
-                self._forget_records(fqns, files)
-                return delete_payload(fqns)
-
-    def _forget_records(self, fqns: Sequence[str], files: _Files) -> None:
-        for fqn in fqns:
-            files.changes[fqn] = None
-            files.index.drop(fqn)
-            if fqn in files.paths:
-                files.freed.add(fqn)
-            if fqn == self._unit:
-                files.own = None
-
-    def _remove(self, gone: Sequence[str], files: _Files) -> None:
+    def _remove(self, gone: Sequence[str], files: Contents) -> None:
         """Have files removed, which is announced: from here on they count as not there."""
         if self._remover is None:
             self._remover = Remover(self._folder, self.lock)
-        self._remover.add([files.paths.pop(fqn) for fqn in gone])
-        for fqn in gone:
-            del files.sums[fqn]
-        files.freed.clear()
+        self._remover.add(files.give_up(gone))
 
-    def _finish_removal(self, files: _Files) -> None:
+    def _finish_removal(self, files: Contents) -> None:
         """Wait for the files that are being removed. Not to be called under the guard, which is needed for it."""
         if self._remover is not None:
             left, folders = self._remover.finish()
@@ -330,19 +255,10 @@ class HeldUnit:
             files.empty += folders
             self._remover = None
 
-    def _fold(self, files: _Files, written: Sequence[bytes] = (), dropped: Sequence[str] = ()) -> None:
+    def _fold(self, files: Contents, written: Sequence[bytes] = (), dropped: Sequence[str] = ()) -> None:
         """Fold. What is `written` and `dropped`, and in `changes` already, becomes a commit with it."""
-        moved = [*written, *self._take_along(files)]
-        plan = plan_fold(
-            self._folder,
-            self._unit,
-            changes=files.changes,
-            sums=files.sums,
-            paths=files.paths,
-            scopes=files.index.scopes,
-            strays=files.strays,
-            folders=files.empty,
-        )
+        moved = [*written, *files.take_along()]
+        plan = files.plan()
         fold = Fold(count=len(plan.sums), hash=hash_sums(plan.sums.values()))
         journal = files.journal
         make_folders(self._disk, self._folder)
@@ -358,23 +274,6 @@ class HeldUnit:
             remove_unit(self._disk, self._folder, done)
         self._reserved = False
         self._files = None
-
-    def _take_along(self, files: _Files) -> list[bytes]:
-        """Count records as changed that have to move because one above them became, or ceased to be, a resource."""
-        moved: list[bytes] = []
-        places = Places(self._unit, files.index.scopes)
-        for fqn in list(files.changes):
-            if files.scopes.get(fqn, True) == files.index.scopes.get(fqn, True):
-                continue
-            for below in files.index.within(fqn):
-                if below in files.changes:
-                    continue
-                path = files.paths[below]
-                if path != f"{self._folder}/{places.folder(below)}/{RECORD}":
-                    raw = encode(from_json(unseal(read_file(path), where=path), where=path))
-                    files.changes[below] = raw
-                    moved.append(raw)
-        return moved
 
     def _poisoning(self, doing: str, what: Callable[[], str]) -> _Poisoning:
         return _Poisoning(self, doing, what)

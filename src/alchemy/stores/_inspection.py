@@ -172,9 +172,10 @@ class Inspection:
 
     def _restore(self) -> str:
         names = [name for name in _names(f"{self._folder}/{BACKUPS}") if not name.endswith(ASIDE)]
+        gone = "if its resource is gone, say so with `alchemy state accept FILE`"
         if names:
-            return f"put it back, or restore: `alchemy scope restore {self._unit} --backup {max(names)}`"
-        return "put it back; there is no backup"
+            return f"put it back, or restore: `alchemy scope restore {self._unit} --backup {max(names)}`; {gone}"
+        return f"put it back; {gone}; there is no backup"
 
     def _tell(self, error: AlchemyError | OSError, path: str, fqn: str | None) -> None:
         if isinstance(error, OSError):
