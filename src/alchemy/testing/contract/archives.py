@@ -171,3 +171,14 @@ class ArchiveContract(Contract):
         assert [any(name in problem.where for problem in found) for name in NAMES] == [False, True, True, True]
         assert len(found) == 3
         assert all(problem.what and problem.remedy for problem in found)
+
+    async def test_what_is_whole_is_not_salvaged(self, open_store: Open) -> None:
+        """Nothing is put aside or changed; only the holder may ask."""
+        one = await open_store()
+        lease = await self._fill(one, *self._tree(), keep=True)
+        before = await one.all(UNIT)
+        assert await one.salvage(lease) is None
+        assert await one.all(UNIT) == before
+        await one.release(lease)
+        with pytest.raises(LeaseLost):
+            await one.salvage(lease)
