@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from alchemy.config import Settings
 from alchemy.options import Strategy
 
@@ -10,6 +13,8 @@ class Finalize:
     """How to finalize, with what was not said taken from the scope's settings."""
 
     __slots__ = (
+        "_said",
+        "_settings",
         "batch_size",
         "continue_on_error",
         "dry_run",
@@ -33,16 +38,17 @@ class Finalize:
         continue_on_error: bool | None = None,
         everything: bool = False,
     ) -> None:
-        checked = settings.nested(
-            {
-                "destroy_strategy": strategy,
-                "max_retries": max_retries,
-                "retry_delay": retry_delay,
-                "batch_size": batch_size,
-                "timeout": timeout,
-                "continue_on_error": continue_on_error,
-            }
-        )
+        said = {
+            "destroy_strategy": strategy,
+            "max_retries": max_retries,
+            "retry_delay": retry_delay,
+            "batch_size": batch_size,
+            "timeout": timeout,
+            "continue_on_error": continue_on_error,
+        }
+        checked = settings.nested(said)
+        self._settings = settings
+        self._said = {name: value for name, value in said.items() if value is not None}
         self.strategy: Strategy = checked.destroy_strategy
         self.max_retries = checked.max_retries
         self.retry_delay = checked.retry_delay
@@ -51,3 +57,16 @@ class Finalize:
         self.continue_on_error = checked.continue_on_error
         self.dry_run = dry_run
         self.everything = everything
+
+    def within(self, own: Mapping[str, Any]) -> Settings:
+        """Give the settings that hold in a scope with options of its `own`; what was said here is stronger."""
+        return self._settings.nested({**own, **self._said})
+
+    @property
+    def says_strategy(self) -> bool:
+        """Whether the strategy was said here, for everything."""
+        return "destroy_strategy" in self._said
+
+
+PER_SCOPE = ("destroy_strategy", "batch_size", "max_retries", "retry_delay", "timeout")
+"""What a nested scope's record keeps of its options, for when its contents are destroyed without the program."""

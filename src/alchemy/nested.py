@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
+from alchemy.config import given_options
 from alchemy.errors import AlchemyError, DeclarationError
 from alchemy.names import check_id
 from alchemy.nursery import Latch
@@ -38,6 +39,7 @@ class Nested(Generic[T]):
         self.name = name
         self.error: BaseException | None = None
         self.delivered = False
+        self._given = given_options(options)
         self._settings = parent.settings.nested(options)
         self._fn = fn
         self._latch = Latch()
@@ -53,6 +55,7 @@ class Nested(Generic[T]):
         scope = Scope(
             kind="nested", name=self.name, parent=self.parent, settings=self._settings, runner=self.parent.runner
         )
+        scope.given = self._given
         self.parent.runner.enter(scope)
         self.parent.scopes[self.name] = scope
         self._scope = scope

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -92,6 +92,8 @@ class Scope:
         self.settings = settings
         self.runner = runner
         self.chain: str = chain if chain is not None else (join(parent.chain, name) if parent else name)
+        self.given: Mapping[str, Any] = {}
+        """The options that were said of this scope itself, checked."""
         self.closed = False
         self.closing = False
         self.left = False

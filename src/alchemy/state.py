@@ -7,7 +7,7 @@ One record a resource and one a scope, under the same form. A resource's record,
   "version": 1, "status": "created", "kind": "fs::File", "id": "readme", "fqn": "notes/prod/readme",
   "seq": 3, "seen": 4, "deps": [], "provider": "alchemy.fs._file:FileProvider", "target": "machine",
   "data": {}, "props": {"path": "README.txt", "content": "hello"}, "output": {"size": 5},
-  "physical_name": null, "generation": 1, "generations": [], "retain": false, "protect": false,
+  "physical_name": null, "generation": 1, "generations": [], "limits": {}, "retain": false, "protect": false,
   "verify": false, "rev": 2, "fence": 7,
   "created_at": "2026-11-21T09:00:00.000Z", "updated_at": "2026-11-21T09:00:00.000Z",
   "checksum": "5f0c5a8f7e1b2d3c"
@@ -94,6 +94,8 @@ class Record(msgspec.Struct, kw_only=True):
         output: what the provider gave back.
         absent: at the time of the intent nothing was found under the name the user chose.
         generation: 1, and one more for each replacement; `generations` are those still to be deleted.
+        limits: `timeout` and `retry` of its calls, where the program says them for this resource: they hold for its
+            deletion too, when the program knows of it no more.
         retain: delete the record and leave the object. `protect`: refuse to delete or replace.
         verify: it was restored, or brought back after it had been forgotten: its object is read from the provider
             before the record is skipped, updated or deleted.
@@ -119,6 +121,7 @@ class Record(msgspec.Struct, kw_only=True):
     absent: bool = False
     generation: int = 1
     generations: list[Generation] = []
+    limits: JsonObject = {}
     retain: bool = False
     protect: bool = False
     verify: bool = False

@@ -12,6 +12,7 @@ import msgspec
 
 from alchemy.engine.calling import call_provider, ensure_held
 from alchemy.engine.claims import claimed_by
+from alchemy.engine.limits import Limits
 from alchemy.engine.run import Run, in_words
 from alchemy.engine.session import Session
 from alchemy.engine.values import Codec
@@ -68,7 +69,7 @@ class Deleter:
 
     def __init__(self, run: Run, options: Finalize) -> None:
         self.run = run
-        self.options = options
+        self.limits = Limits(run, options)
         self._dropped: dict[Session, Awaitable[None]] = {}
 
     async def delete(self, item: Doomed) -> None:
@@ -146,9 +147,9 @@ class Deleter:
             handler,
             fqn=item.record.fqn,
             action="delete",
-            retries=self.options.max_retries,
-            delay=self.options.retry_delay,
-            timeout=self.options.timeout,
+            retries=self.limits.retries(item.record),
+            delay=self.limits.delay(item.record),
+            timeout=self.limits.timeout(item.record),
         )
 
     async def _find_begun(

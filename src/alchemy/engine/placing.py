@@ -8,11 +8,12 @@ from alchemy.engine.leaving import forget_orphans
 from alchemy.engine.run import Run
 from alchemy.errors import DeclarationError
 from alchemy.events import ScopeEntered, ScopeLeft
+from alchemy.finalizing import PER_SCOPE
 from alchemy.names import parent
 from alchemy.order import keeps_seq
 from alchemy.resource import Declared
 from alchemy.scope import Scope
-from alchemy.state import Record
+from alchemy.state import JsonObject, Record
 
 
 class Places:
@@ -73,9 +74,8 @@ class Places:
                 hint="give it another name, or deploy once without the resource",
             )
         seq, seen = self._ticks(record, scope.parent, [])
-        store = _store_url(scope)
-        if record is None or record.seq != seq or record.props.get("state_store") != store:
-            props = {"state_store": store} if store else {}
+        props = _props(scope)
+        if record is None or record.seq != seq or record.props != props:
             if record is None:
                 run.begun.add(scope.chain)
                 record = run.scope_record(scope)
@@ -108,6 +108,13 @@ def _newer(scope: Scope | None, seq: int) -> None:
     while scope is not None and scope.newest < seq:
         scope.newest = seq
         scope = scope.parent
+
+
+def _props(scope: Scope) -> JsonObject:
+    """Give what a scope's record keeps of its options: what is needed to destroy what is in it."""
+    store = _store_url(scope)
+    said = {name: scope.given[name] for name in PER_SCOPE if name in scope.given}
+    return {"state_store": store, **said} if store else said
 
 
 def _store_url(scope: Scope) -> str | None:

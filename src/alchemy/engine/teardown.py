@@ -13,7 +13,7 @@ from alchemy.engine.values import Codec
 from alchemy.errors import AlchemyError, LeaseLost, ResourceFailed
 from alchemy.events import Planned
 from alchemy.finalizing import Finalize
-from alchemy.names import leaf
+from alchemy.names import leaf, parent
 from alchemy.nursery import Nursery
 from alchemy.order import Node, Teardown
 from alchemy.provider import resource_class
@@ -134,7 +134,7 @@ class Destroyer:
         if failure is not None:
             return failure
         try:
-            async with self.run.limit:
+            async with self._deleter.limits.lane(parent(fqn)), self.run.limit:
                 await self._deleter.delete(item)
             if not item.record.is_scope and item.old is None:
                 self.destroyed.append(fqn)

@@ -13,9 +13,11 @@ from alchemy.engine.session import Session
 from alchemy.engine.values import FINGERPRINT, Codec, given_values
 from alchemy.errors import AlchemyError, ResourceFailed
 from alchemy.events import Action
-from alchemy.resource import Declared, Resource
+from alchemy.resource import Declared, Options, Resource
 from alchemy.serde import canonical
 from alchemy.state import Generation, JsonObject, Record
+
+_NONE: JsonObject = {}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Work:
         record.seq, record.seen = declared.seq, declared.seen
         record.deps = sorted(dependency.fqn for dependency in declared.deps)
         record.retain, record.protect = declared.options.retain, declared.options.protect
+        record.limits = _limits(declared.options)
 
     def described(self, record: Record) -> bool:
         """Say whether a record holds all of that already."""
@@ -60,8 +63,16 @@ class Work:
             record.seq == declared.seq
             and record.retain == options.retain
             and record.protect == options.protect
+            and record.limits == _limits(options)
             and record.deps == sorted(dependency.fqn for dependency in declared.deps)
         )
+
+
+def _limits(options: Options) -> JsonObject:
+    if options.timeout is None and options.retry is None:
+        return _NONE
+    said = {"timeout": options.timeout, "retry": options.retry}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def begin(run: Run, declared: Declared) -> Work:
