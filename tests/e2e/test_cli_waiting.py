@@ -39,6 +39,22 @@ def test_the_commands_that_are_named_work(project: Project) -> None:
     assert first.finish()[0] == 0
 
 
+def test_an_import_waits_too(project: Project) -> None:
+    """It says for whom, and with which command the lock can be taken away."""
+    project.things('await Thing("a", slow=True)')
+    project.write('{"motto": {"kind": "fs::File", "props": {"path": "motto.txt"}}}', "old/state.json")
+    first = project.start("deploy", "--json")
+    first.event("resource.started", fqn="notes/dev/a")
+    done = project.run(
+        *("state", "import", "old/state.json", "--app", "notes", "--yes"), env={"ALCHEMY_LOCK_TIMEOUT": "50"}
+    )
+    assert done.returncode == 1
+    assert "waiting    notes/dev is held by" in done.stderr
+    assert "alchemy scope unlock notes/dev" in done.stderr
+    (project.folder / "go").touch()
+    assert first.finish()[0] == 0
+
+
 def test_a_stage_is_taken_from_a_run_that_hangs(project: Project) -> None:
     """With `--no-lock` at once; that run, should it go on, writes nothing, says who took it, and fails."""
     project.things('await Thing("a", slow=True)', 'await Thing("b")')

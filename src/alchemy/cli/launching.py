@@ -12,8 +12,9 @@ from alchemy.cli import failures, terminal
 from alchemy.cli.execution import INTERRUPTED, Ending, execute
 from alchemy.cli.places import Place, find_place
 from alchemy.cli.programs import find_program, load_main, shown
-from alchemy.cli.render import Display, choose
+from alchemy.cli.render import Display, choose, notice_of
 from alchemy.errors import ConfigurationError
+from alchemy.events import Event
 
 
 def run_program(
@@ -97,6 +98,19 @@ def listen(place: Place, *, as_json: bool) -> Display:
     assert launch is not None
     config.launch.set(replace(launch, listeners=(*launch.listeners, display)))
     return display
+
+
+def tell_notices() -> None:
+    """Have what must be said at once, such as whom a command waits for, written to stderr."""
+
+    def tell(event: Event) -> None:
+        line = notice_of(event)
+        if line is not None:
+            terminal.note(terminal.clean(line))
+
+    launch = config.launch.get()
+    assert launch is not None
+    config.launch.set(replace(launch, listeners=(*launch.listeners, tell)))
 
 
 def use_local(place: Place) -> None:

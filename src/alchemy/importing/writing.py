@@ -10,10 +10,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alchemy import state
-from alchemy.config import Settings
+from alchemy import config, state
+from alchemy.config import Launch, Settings
 from alchemy.crypto import Cipher
 from alchemy.engine.session import Session
+from alchemy.events import Bus
 from alchemy.importing.aside import entries, write_aside
 from alchemy.importing.composing import Plan, compose
 from alchemy.importing.found import Source
@@ -21,6 +22,7 @@ from alchemy.importing.translating import Translated, translate
 from alchemy.owner import owner_of
 from alchemy.ports import StateStore
 from alchemy.state import Application, Record
+from alchemy.waiting import take
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,7 +118,9 @@ async def _compose(translated: Translated, records: Mapping[str, Record], reques
 
 @contextlib.asynccontextmanager
 async def _held(store: StateStore, unit: str, settings: Settings) -> AsyncGenerator[Session]:
-    lease = await store.acquire(unit, owner=owner_of("import"), timeout=settings.lock_timeout)
+    launch = config.launch.get() or Launch()
+    emit = Bus(launch.listeners).emit
+    lease = await take(store, unit, owner=owner_of("import"), settings=settings, launch=launch, emit=emit)
     try:
         loaded = await store.load(unit, lease=lease)
         yield Session(store, unit, lease, loaded.records, operation="import")

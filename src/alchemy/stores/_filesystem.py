@@ -127,7 +127,7 @@ class FileStore:
             # Nobody is refused because of a commit that is over in a moment.
             left = began + (max(timeout, GUARD_WAIT) if taken.brief else timeout) - time.monotonic()
             if left <= 0:
-                raise locked_error(chain, taken.lease())
+                raise locked_error(chain, taken.lease(), shared=True)
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
         lost = self._units.get(chain)

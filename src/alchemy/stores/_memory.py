@@ -196,7 +196,7 @@ class MemoryStore:
             left = end - time.monotonic()
             if left <= 0:
                 assert taken.lease is not None
-                raise locked_error(chain, taken.lease)
+                raise locked_error(chain, taken.lease, shared=False)
             await asyncio.sleep(min(_PAUSE, left))
         self._forget(chain)
         renewal = Renewal(

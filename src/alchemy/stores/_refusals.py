@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import errno
+import shlex
 
 from alchemy.errors import LeaseLost, LockedError
 from alchemy.ports import Lease
 
 
-def locked_error(chain: str, holder: Lease) -> LockedError:
-    """Say who keeps `chain` from being taken: a holder of it, or of a chain above or below it."""
+def locked_error(chain: str, holder: Lease, *, shared: bool) -> LockedError:
+    """Say who keeps `chain` from being taken: a holder of it, or of a chain above or below it.
+
+    Args:
+        shared: whether other processes can reach the store, so that a command can take the lock away.
+    """
+    unlock = f"; if it never will: {shlex.join(['alchemy', 'scope', 'unlock', holder.unit])}" if shared else ""
     owner = f"{holder.owner}, since {holder.since}"
     what = f"{chain} is held" if holder.unit == chain else f"{chain} cannot be held while {holder.unit} is: it is held"
     return LockedError(
@@ -18,7 +24,7 @@ def locked_error(chain: str, holder: Lease) -> LockedError:
         owner=owner,
         since=holder.since,
         deadline=holder.deadline,
-        hint=f"wait for that run to end; if it never will, break the lock of {holder.unit}",
+        hint=f"wait for that run to end{unlock}",
     )
 
 

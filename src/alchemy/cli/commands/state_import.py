@@ -45,11 +45,13 @@ def _import(
     path: Path, app: str | None, options: Mapping[str, Any], password_env: str | None, *, yes: bool, as_json: bool
 ) -> None:
     from alchemy.cli import terminal
+    from alchemy.cli.launching import tell_notices
     from alchemy.cli.places import find_place
     from alchemy.errors import AlchemyError
     from alchemy.importing import Request, read_source
 
     place = find_place(options, operation="import")
+    tell_notices()
     _refuse_own_folder(place, path)
     source = read_source(
         path,
