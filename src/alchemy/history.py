@@ -1,11 +1,19 @@
 """Backups: what one looks like, what it is called, and how many are kept. Pure.
 
-A backup is a file as records are, with its checksum as the last key:
+A backup is a file as records are, with its checksum as the last key, and each record on a line of its own:
 
 ```json
 {
-  "version": 1, "kind": "alchemy::Backup", "unit": "notes/prod", "made_at": "2026-11-21T09:00:00.000Z",
-  "operation": "deploy", "records": [{"version": 1, "…": "…"}], "checksum": "5f0c5a8f7e1b2d3c"
+  "version": 1,
+  "kind": "alchemy::Backup",
+  "unit": "notes/prod",
+  "made_at": "2026-11-21T09:00:00.000Z",
+  "operation": "deploy",
+  "records": [
+    {"version":1,"status":"created","…":"…"},
+    {"version":1,"status":"created","…":"…"}
+  ],
+  "checksum": "5f0c5a8f7e1b2d3c"
 }
 ```
 
@@ -21,7 +29,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from alchemy.errors import StateDamaged, StateTooNew
-from alchemy.state import VERSION, Record, encode, from_json, is_array, is_object, seal_encoded, unseal
+from alchemy.state import VERSION, Record, encode, from_json, is_array, is_object, seal_text, unseal
 
 BACKUP_KIND = "alchemy::Backup"
 KEPT = 20
@@ -76,8 +84,9 @@ def surplus(names: Iterable[str], keep: int = KEPT) -> Sequence[str]:
 def encode_backup(*, unit: str, made_at: str, operation: str, records: Iterable[Record]) -> bytes:
     """Give a backup's bytes."""
     head = {"version": VERSION, "kind": BACKUP_KIND, "unit": unit, "made_at": made_at, "operation": operation}
-    body = b'%s,"records":[%s]}' % (msgspec.json.encode(head)[:-1], b",".join(map(encode, records)))
-    return seal_encoded(body)
+    text = msgspec.json.format(msgspec.json.encode(head), indent=2)[:-2]
+    lines = b",\n    ".join(map(encode, records))
+    return seal_text(b'%s,\n  "records": [\n    %s\n  ]' % (text, lines))
 
 
 def decode_backup(raw: bytes, *, where: str) -> Backup:

@@ -241,8 +241,12 @@ def seal(body: Mapping[str, Json]) -> bytes:
 
 def seal_encoded(raw: bytes) -> bytes:
     """Do as `seal` for an object that is compact JSON already, as `encode` gives it."""
-    head = msgspec.json.format(raw, indent=2)[:-2]
-    return head + _CHECKSUM + _digest(head) + b'"\n}\n'
+    return seal_text(msgspec.json.format(raw, indent=2)[:-2])
+
+
+def seal_text(head: bytes) -> bytes:
+    """Do as `seal` for the text of an object with one key to a line, without its last line break and brace."""
+    return b"".join((head, _CHECKSUM, _digest(head), b'"\n}\n'))
 
 
 def unseal(raw: bytes, *, where: str) -> JsonObject:
