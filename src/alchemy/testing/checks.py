@@ -30,13 +30,15 @@ def check_owned(cloud: Cloud, records: Mapping[str, Record], *, ledger: Mapping[
     the next run stops and asks.
 
     Args:
-        ledger: what a reset has forgotten, by FQN; it counts as records.
+        ledger: what a reset has forgotten, by FQN; it remembers too.
     """
-    known = {**(ledger or {}), **resources(records)}
+    known = resources(records)
     for made in cloud.ours:
-        owners = [fqn for fqn, record in known.items() if any(_names(of, made, fqn) for of in _generations(record))]
-        assert owners, f"nobody knows of {made}: {_told(known)}"
-        assert len(owners) == 1, f"{made} has several owners: {owners}"
+        naming = {fqn: record for fqn, record in known.items() if _is_named(made, fqn, record)}
+        owners = [fqn for fqn, record in naming.items() if not record.verify]
+        assert len(owners) <= 1, f"{made} has several owners: {owners}"
+        remembered = naming or any(_is_named(made, fqn, record) for fqn, record in (ledger or {}).items())
+        assert remembered, f"nobody knows of {made}: {_told(known)}"
 
 
 def check_converged(cloud: Cloud, records: Mapping[str, Record], *, ledger: Mapping[str, Record] | None = None) -> None:
@@ -56,7 +58,7 @@ def check_converged(cloud: Cloud, records: Mapping[str, Record], *, ledger: Mapp
         if record.provider:
             owners[record.output["object_id"]] += 1
     entries = {fqn: record for fqn, record in (ledger or {}).items() if fqn not in known}
-    left = {m.id for m in cloud.ours for fqn, r in entries.items() for of in _generations(r) if _names(of, m, fqn)}
+    left = {m.id for m in cloud.ours for fqn, record in entries.items() if _is_named(m, fqn, record)}
     ours = {made.id for made in cloud.ours} - (left - set(owners))
     assert set(owners) == ours, (
         f"without an object: {set(owners) - ours}; without a record: {[cloud.objects[id] for id in ours - set(owners)]}"
@@ -154,6 +156,10 @@ def files(folder: Path, *, without: Iterable[str] = ("logs", "locks")) -> dict[s
 
 def _generations(record: Record) -> list[Record | Generation]:
     return [record, *record.generations]
+
+
+def _is_named(made: CloudObject, fqn: str, record: Record) -> bool:
+    return any(_names(of, made, fqn) for of in _generations(record))
 
 
 def _names(of: Record | Generation, made: CloudObject, fqn: str) -> bool:

@@ -22,11 +22,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.amounts import amount
 
 from alchemy import Options, alchemy
-from alchemy.engine.ledger import forget, forgotten
+from alchemy.engine.ledger import forgotten
 from alchemy.errors import AlchemyError
 from alchemy.opening import destroy_unit
 from alchemy.secret import Secret
-from alchemy.state import Record, decode, encode
+from alchemy.state import Record
 from alchemy.stores import MemoryStore
 from alchemy.stores._memory import Memory
 from alchemy.testing.checks import (
@@ -44,6 +44,8 @@ from alchemy.testing.cloud import Cloud, in_use, use
 from alchemy.testing.faults import Crashed, Faults, busy, lost, refused
 from alchemy.testing.kinds import Again, Fixed, Listed, Named, Thing, Token
 from alchemy.testing.store import FaultyStore
+from alchemy.upkeep.reset import reset
+from alchemy.upkeep.restore import restore
 
 T = TypeVar("T")
 UNIT = "app/dev"
@@ -171,7 +173,8 @@ class World(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.cloud = use(Cloud())
-        self.memory = Memory()
+        self.time = 0.0
+        self.memory = Memory(clock=lambda: self.time)
         self.specs: Specs = {}
         self.numbers = itertools.count(1)
         self.stranger = self.cloud.stranger("somebody-elses", size=7)
@@ -301,11 +304,18 @@ class World(RuleBasedStateMachine):
         self.run(lambda: cancelled_at(nth, process, self.specs))
         self.whole(process)
 
-    @rule(nth=st.integers(1, 6))
-    def two_runners(self, nth: int) -> None:
+    @rule(nth=st.integers(1, 6), asleep=YES_NO)
+    def two_runners(self, nth: int, asleep: bool) -> None:
         """One stands still in a call until its lease is another's, who deploys; then it goes on."""
         first, second = self.process(), self.process()
-        self.run(lambda: overtaken(nth, first, second, self.specs))
+
+        async def take() -> None:
+            if asleep:
+                self.time += 1000  # seconds in which nothing ran, or a clock that jumped
+            else:
+                await second.store.break_(UNIT)
+
+        self.run(lambda: overtaken(nth, first, second, self.specs, take))
         check_serial(UNIT, first.store, second.store)
         self.whole(second)
 
@@ -327,15 +337,30 @@ class World(RuleBasedStateMachine):
         self.whole(process)
 
     @precondition(lambda self: UNIT in self.memory.records(""))
-    @rule()
-    def reset(self) -> None:
-        """Forget everything into the ledger."""
-        kept = self.memory.units[UNIT].records
-        own = decode(kept[UNIT], where=UNIT)
-        forget(own, (decode(raw, where=fqn) for fqn, raw in kept.items() if fqn != UNIT))
-        for fqn in [fqn for fqn in kept if fqn != UNIT]:
-            del kept[fqn]
-        kept[UNIT] = encode(own)
+    @rule(instant=st.none() | st.integers(0, 25))
+    def reset(self, instant: int | None) -> None:
+        """Forget everything into the ledger; perhaps the process dies."""
+        self.keep_up(instant, partial(reset, UNIT, UNIT))
+
+    @precondition(lambda self: self.memory.unit(UNIT).backups)
+    @rule(data=st.data(), instant=st.none() | st.integers(0, 25))
+    def restore(self, data: st.DataObject, instant: int | None) -> None:
+        """Restore a backup; perhaps the process dies."""
+        name = data.draw(st.sampled_from(sorted(self.memory.unit(UNIT).backups)), label="backup")
+        self.keep_up(instant, partial(restore, UNIT, UNIT, name))
+
+    def keep_up(self, instant: int | None, work: Callable[..., Awaitable[object]]) -> None:
+        """Do something to the state from outside the program."""
+        process = self.process()
+        if instant is not None:
+            process.faults.crash(at=instant)
+
+        async def main() -> None:
+            with process.faults.running():
+                await work(state_store=process.store, **RUN)
+
+        self.run(main if instant is None else lambda: attempt(main()))
+        self.whole(process)
 
     async def tried(self, process: Process) -> bool:
         """Deploy; say whether it ended well."""
@@ -407,7 +432,9 @@ async def cancelled_at(nth: int, process: Process, specs: Specs) -> None:
         await task
 
 
-async def overtaken(nth: int, first: Process, second: Process, specs: Specs) -> None:
+async def overtaken(
+    nth: int, first: Process, second: Process, specs: Specs, take: Callable[[], Awaitable[None]]
+) -> None:
     """Deploy in one process until its n-th call of the cloud, take its unit, deploy in another, let the first go on."""
     gate = first.faults.hold("cloud.*", nth=nth)
     running = asyncio.ensure_future(attempt(first.deploy(specs)))
@@ -415,7 +442,7 @@ async def overtaken(nth: int, first: Process, second: Process, specs: Specs) -> 
     await asyncio.wait({running, entered}, return_when=asyncio.FIRST_COMPLETED)
     try:
         if gate.entered.is_set():
-            await second.store.break_(UNIT)
+            await take()
             await second.deploy(specs)
     finally:
         since = len(in_use().calls)

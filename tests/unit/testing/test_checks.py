@@ -54,6 +54,8 @@ INTENDED = a_record("a", status=Status.CREATING, physical_name="a-1")
         ([a_record("b", status=Status.CREATING)], "nobody knows"),
         ([OWNED, a_record("b", output={"object_id": "id-1"})], "several owners"),
         ([OWNED], ""),
+        ([a_record("a", verify=True, output={"object_id": "id-1"})], ""),
+        ([OWNED, a_record("b", verify=True, output={"object_id": "id-1"})], ""),
         ([INTENDED], ""),
     ],
 )
