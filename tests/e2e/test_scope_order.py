@@ -123,6 +123,30 @@ def test_cleanup_destroys_what_a_failed_destroy_left(stuck: Project) -> None:
     assert (done.returncode, done.stderr) == (0, "there is nothing to clean up in notes\n")
 
 
+def test_cleanup_destroys_what_left_the_program_of_a_run_that_failed(project: Project) -> None:
+    """A run that fails destroys nothing; what it would have, is marked, and goes without another run."""
+    project.things('Thing("a")', 'Thing("old")')
+    project.ok("deploy")
+    project.things('Thing("a")', 'Thing("new", bad=True)')
+    assert project.run("deploy").returncode == 1
+    lines = project.ok("scope", "inspect", "notes/dev").stdout.splitlines()
+    assert [line.split()[1] for line in lines if line.endswith("not in the program")] == ["old"]
+    project.ok("scope", "cleanup", "notes/dev", "--force")
+    assert project.records() == {"notes/dev/a": "created"}
+    assert list(project.objects) == ["notes-dev-a"]
+
+
+@pytest.mark.parametrize("args", [("cleanup", "--force"), ("reset", "--yes")], ids=lambda args: args[0])
+def test_a_nested_store_that_is_gone_stops_it(project: Project, args: tuple[str, str]) -> None:
+    """What is in it would be lost sight of: nothing is done, and no empty store is made in its place."""
+    project.things('async with alchemy.run("inner", state_store="file:inner-state"):', '    Thing("a")')
+    project.ok("deploy")
+    (project.folder / "inner-state").rename(project.folder / "moved")
+    done = project.run("scope", args[0], "notes/dev", args[1])
+    assert (done.returncode, "what notes/dev/inner keeps in a store of its own" in done.stderr) == (1, True)
+    assert not (project.folder / "inner-state").exists()
+
+
 def test_cleanup_asks(stuck: Project) -> None:
     """Without a terminal it refuses; with one it shows what would go and why, and takes no for an answer."""
     done = stuck.run("scope", "cleanup", "notes/dev")

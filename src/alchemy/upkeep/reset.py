@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 
 from alchemy.engine import ledger
+from alchemy.engine.leaving import ORPHANS
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
 from alchemy.events import ResourceLog
 from alchemy.names import is_within
 from alchemy.state import Generation, Record, is_array
-from alchemy.upkeep.cleanup import ORPHANS
+from alchemy.upkeep.cleanup import without_orphans
 from alchemy.upkeep.working import Upkeep, work_on
 
 
@@ -66,7 +67,7 @@ def _own(upkeep: Upkeep, inside: Mapping[str, object]) -> Record:
     ledger.forget(own, (records[fqn][0] for fqn in inside))
     orphans = own.output.get(ORPHANS)
     if is_array(orphans):
-        own.output = {**own.output, ORPHANS: [fqn for fqn in orphans if fqn not in inside]}
+        own.output = without_orphans(own.output, [fqn for fqn in orphans if fqn not in inside])
     return own
 
 

@@ -49,14 +49,29 @@ def _words(fqn: str, contents: Contents) -> list[str]:
     if record is None:
         return [""]
     if record.is_scope:
-        return ["", *([f"state in {contents.kept_in[fqn]}"] if fqn in contents.kept_in else [])]
-    flags = [word for word, is_set in (("retained", record.retain), ("protected", record.protect)) if is_set]
+        forgotten = [f"{name} was forgotten by a reset" for name in record.output.get("ledger", {})]
+        return ["", *forgotten, *([f"state in {contents.kept_in[fqn]}"] if fqn in contents.kept_in else [])]
+    marks = {
+        "retained": record.retain,
+        "protected": record.protect,
+        "to be verified": record.verify,
+        "not in the program": is_orphan(fqn, contents),
+    }
+    flags = [word for word, is_set in marks.items() if is_set]
     beside = "  ".join([record.kind, record.status, age(seconds_of(record.updated_at)), *flags])
     below = [f"needs {_near(dep, fqn)}" for dep in record.deps]
     for old in record.generations:
         name = f" {old.physical_name}" if old.physical_name else ""
         below.append(f"replaced {old.kind}{name} (generation {old.generation}) is still to be deleted")
     return [beside, *below]
+
+
+def is_orphan(fqn: str, contents: Contents) -> bool:
+    """Say whether it had left the program when the last run failed."""
+    from alchemy.engine.leaving import orphans_of
+    from alchemy.names import unit_of
+
+    return fqn in orphans_of(contents.records.get(unit_of(fqn)))
 
 
 def _near(dep: str, fqn: str) -> str:
@@ -84,5 +99,7 @@ def _as_json(record: Record, contents: Contents) -> dict[str, Any]:
         "physical_name": record.physical_name,
         "retain": record.retain,
         "protect": record.protect,
+        "verify": record.verify,
+        "orphan": is_orphan(record.fqn, contents),
         "state_store": contents.kept_in.get(record.fqn),
     }

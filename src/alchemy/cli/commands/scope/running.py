@@ -29,18 +29,19 @@ class Subject:
         return self.chain if self.chain.startswith(unit) else unit
 
 
-def find_subject(chain: str, options: Mapping[str, Any], *, operation: str) -> Subject:
+def find_subject(typed: str, options: Mapping[str, Any], *, operation: str) -> Subject:
     """Find what a chain names, and read it.
 
     Raises:
         ConfigurationError: there is nothing of that name; names near ones.
-        StateError: it cannot be read.
+        StateError: it cannot be read, wherever it lies.
     """
     from alchemy.cli.finding import find, find_units, looking
     from alchemy.cli.places import check_chain, find_place
+    from alchemy.errors import StateError
     from alchemy.upkeep.stores import Stores
 
-    name = check_chain(chain)
+    name = check_chain(typed)
     place = find_place(options, operation=operation)
 
     async def look(stores: Stores) -> dict[str, Contents]:
@@ -50,7 +51,13 @@ def find_subject(chain: str, options: Mapping[str, Any], *, operation: str) -> S
             await find(stores, name)
         return found
 
-    return Subject(place, name, looking(place, look))
+    contents = looking(place, look)
+    for found in contents.values():
+        for chain, error in found.unreadable.items():
+            raise StateError(
+                f"what {chain} keeps in a store of its own cannot be read: {error.message}", hint=error.hint
+            )
+    return Subject(place, name, contents)
 
 
 def carry_out(place: Place, work: Callable[[], Awaitable[Any]], *, as_json: bool) -> int:
