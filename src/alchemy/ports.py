@@ -11,8 +11,8 @@ from alchemy.names import Naming
 from alchemy.state import Application, Record
 
 if TYPE_CHECKING:
+    from alchemy.declared import Declared
     from alchemy.finalizing import Finalize
-    from alchemy.resource import Declared
     from alchemy.scope import Scope
 
 

@@ -17,8 +17,8 @@ from alchemy.options import Strategy
 from alchemy.ports import Runner
 
 if TYPE_CHECKING:
+    from alchemy.declared import Declared
     from alchemy.nested import Nested
-    from alchemy.resource import Declared
 
 Kind = Literal["app", "stage", "nested", "resource", "test"]
 T = TypeVar("T")

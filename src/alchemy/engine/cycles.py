@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from alchemy.declared import Declared
 from alchemy.errors import DeclarationError
-from alchemy.resource import Declared
 from alchemy.scope import Scope
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from alchemy.declared import Declared
 from alchemy.engine.apply import Applier
 from alchemy.engine.composing import compose
 from alchemy.engine.cycles import check_cycle
@@ -26,7 +27,7 @@ from alchemy.events import Outcome
 from alchemy.finalizing import Finalize
 from alchemy.names import Naming
 from alchemy.nursery import Latch
-from alchemy.resource import Declared, Resource
+from alchemy.resource import Resource
 from alchemy.scope import Scope
 from alchemy.state import Record
 

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import msgspec
 
+from alchemy.declared import Declared
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
 from alchemy.engine.values import Codec
 from alchemy.names import is_within, join, leaf
-from alchemy.resource import Declared
 from alchemy.scope import Scope
 from alchemy.state import Generation, Json, JsonObject, Record
 

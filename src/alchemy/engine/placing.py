@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from alchemy.declared import Declared
 from alchemy.engine.leaving import forget_orphans
 from alchemy.engine.run import Run
 from alchemy.errors import DeclarationError
@@ -11,7 +12,6 @@ from alchemy.events import ScopeEntered, ScopeLeft
 from alchemy.finalizing import PER_SCOPE
 from alchemy.names import parent
 from alchemy.order import keeps_seq
-from alchemy.resource import Declared
 from alchemy.scope import Scope
 from alchemy.state import JsonObject, Record
 

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from alchemy.crypto import Cipher
+from alchemy.declared import Declared
 from alchemy.errors import ConfigurationError, ResourceFailed, SecretError
 from alchemy.fields import FieldSpec
-from alchemy.resource import Declared, Resource, class_of_kind, detached, make_detached
+from alchemy.resource import Resource, class_of_kind, detached, make_detached
 from alchemy.secret import Secret
 from alchemy.serde import canonical, decode, encode
 from alchemy.state import Json, JsonObject, is_array, is_object

@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 
+from alchemy.declared import Declared
 from alchemy.engine.loading import provider_name
 from alchemy.engine.run import Run, in_words
 from alchemy.engine.session import Session
 from alchemy.engine.values import FINGERPRINT, Codec, given_values
 from alchemy.errors import AlchemyError, ResourceFailed
 from alchemy.events import Action
-from alchemy.resource import Declared, Options, Resource
+from alchemy.resource import Options, Resource
 from alchemy.serde import canonical
 from alchemy.state import Generation, JsonObject, Record
 
