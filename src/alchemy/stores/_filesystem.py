@@ -16,28 +16,25 @@ from alchemy.names import is_within, unit_of
 from alchemy.ports import Lease, Owner, Problem, Snapshot
 from alchemy.state import Application, Record, encode
 from alchemy.stores._accepting import Edited
-from alchemy.stores._chains import HeldChain
 from alchemy.stores._clocks import awake
-from alchemy.stores._commits import Ack, Change, Cleared, Committer, Dropped, Group, Saved, Written
+from alchemy.stores._commits import Ack, Change, Cleared, Dropped, Group, Saved, Written
 from alchemy.stores._disk import Disk
 from alchemy.stores._folder import Folder
 from alchemy.stores._guards import GUARD_WAIT
 from alchemy.stores._held import HeldUnit
+from alchemy.stores._holding import Holding
 from alchemy.stores._layout import (
     check_backup_name,
     check_chain,
+    check_commit,
     check_log_name,
     check_unit,
-    check_within,
-    is_unit,
-    one_unit,
 )
 from alchemy.stores._leases import UnitLock
 from alchemy.stores._lockfile import Held, Sighting
-from alchemy.stores._mounts import network_file_system
+from alchemy.stores._mounts import network_warnings
 from alchemy.stores._problems import find_problems
 from alchemy.stores._refusals import locked_error, not_held, remedy
-from alchemy.stores._renewal import Renewal
 from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
 
 _P = ParamSpec("_P")
@@ -59,7 +56,7 @@ class FileStore:
 
     def __init__(self, root: str | Path, *, disk: Disk | None = None) -> None:
         self._folder = Folder(str(Path(root).absolute()), disk or Disk())
-        self._units: dict[str, _Held] = {}
+        self._units: dict[str, Holding] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._has_warned = False
@@ -131,7 +128,7 @@ class FileStore:
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
         lost = self._units.get(chain)
-        self._units[chain] = _Held(asyncio.get_running_loop(), self._folder, taken)
+        self._units[chain] = Holding(asyncio.get_running_loop(), self._folder, taken)
         if lost is not None:
             await self._run(lost.close)  # it was taken away, and never given back
         return taken.content.lease()
@@ -189,14 +186,7 @@ class FileStore:
         if self._has_warned:
             return []
         self._has_warned = True
-        kind = await self._run(network_file_system, self._folder.root)
-        if kind is None:
-            return []
-        return [
-            f"{self._folder.root} lies on a network file system ({kind}), where locks may not hold: two machines could"
-            " change a stage at once. Keep state on a local disk, or in a store that is made for several machines, such"
-            " as a database or an object store (--state-store URL)"
-        ]
+        return await self._run(network_warnings, self._folder.root)
 
     async def salvage(self, lease: Lease) -> str | None:
         """Put aside what is damaged; give the folder where it is."""
@@ -240,7 +230,7 @@ class FileStore:
 
     def set(self, lease: Lease, *records: Record, drop: Sequence[str] = ()) -> Awaitable[None]:
         """Write records, and drop others, in one commit."""
-        _check_one_unit(lease, *(record.fqn for record in records), *drop)
+        check_commit(lease.unit, *(record.fqn for record in records), *drop)
         written: builtins.list[tuple[str, bytes, bool]] = []
         for record in records:
             try:
@@ -251,12 +241,12 @@ class FileStore:
 
     def delete(self, lease: Lease, *fqns: str) -> Awaitable[None]:
         """Drop records in one commit."""
-        _check_one_unit(lease, *fqns)
+        check_commit(lease.unit, *fqns)
         return self._add(lease, Dropped(fqns))
 
     def clear_scope(self, lease: Lease, chain: str) -> Awaitable[None]:
         """Drop a scope's records and all below it in one commit."""
-        _check_one_unit(lease, chain)
+        check_commit(lease.unit, chain)
         return self._add(lease, Cleared(chain))
 
     async def fold(self, lease: Lease) -> None:
@@ -337,7 +327,7 @@ class FileStore:
             return Ack(group, None)
         return held.committer.add(change)
 
-    def _held(self, lease: Lease) -> _Held | None:
+    def _held(self, lease: Lease) -> Holding | None:
         held = self._units.get(lease.unit)
         return held if held is not None and held.lock.content.token == lease.token else None
 
@@ -392,42 +382,6 @@ class FileStore:
                 f"the state store {self.url} is in use by another event loop",
                 hint="give each event loop a store of its own",
             )
-
-
-class _Held:
-    """A chain that this store holds, with the threads that write it and renew its lease."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, folder: Folder, lock: UnitLock) -> None:
-        chain = lock.content.unit
-        self.lock = lock
-        self.unit: HeldUnit | HeldChain = (
-            HeldUnit(folder.disk, folder.unit_folder(chain), lock) if is_unit(chain) else HeldChain(folder, lock)
-        )
-        self.committer = Committer(loop, self.unit.commit, f"alchemy-commit {chain}")
-        self._renewal = Renewal(loop, ttl=lock.content.ttl, renew=lock.renew, give_up=lock.lose, name=chain)
-
-    def close(self) -> None:
-        """Write what is queued, then let everything go."""
-        self._renewal.stop()
-        self.committer.stop()
-        self.unit.close()
-        self.lock.release()
-
-    def abandon(self, *, kept: bool) -> None:
-        """Let go without giving back; see `FileStore.abandon`."""
-        self._renewal.stop()
-        if not kept:
-            self.lock.close()  # whatever is written from now on is refused
-        self.committer.stop()
-        self.unit.abandon()
-        self.lock.close()
-
-
-def _check_one_unit(lease: Lease, *fqns: str) -> None:
-    for fqn in fqns:
-        check_within(fqn, lease.unit)
-    if "/" not in lease.unit and fqns:
-        one_unit(lease.unit, fqns)
 
 
 def _give_back(attempt: Future[UnitLock | Held]) -> None:

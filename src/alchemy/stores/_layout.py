@@ -97,6 +97,14 @@ def check_within(fqn: str, unit: str) -> None:
         raise StateError(f"{fqn} is not within {unit}, which is what this run holds")
 
 
+def check_commit(chain: str, *fqns: str) -> None:
+    """Refuse to write, in one commit, what lies outside the chain that is held, or in several units of it."""
+    for fqn in fqns:
+        check_within(fqn, chain)
+    if "/" not in chain and fqns:
+        one_unit(chain, fqns)
+
+
 def one_unit(chain: str, fqns: Iterable[str]) -> str:
     """Give the unit that all of `fqns`, written under a lease on `chain`, lie in.
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import itertools
-import threading
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -18,127 +14,25 @@ from alchemy.names import is_within, unit_of
 from alchemy.owner import owner_of
 from alchemy.ports import Lease, Owner, Problem, Snapshot
 from alchemy.soundness import check_backups, check_records
-from alchemy.state import Application, Record, decode, encode, now
-from alchemy.stores._clocks import elapsed
+from alchemy.state import Application, Record, encode, now
 from alchemy.stores._commits import Ack, Group
 from alchemy.stores._layout import (
     check_backup_name,
     check_chain,
+    check_commit,
     check_log_name,
     check_unit,
-    check_within,
     is_unit,
     one_unit,
 )
-from alchemy.stores._refusals import locked_error, not_held
+from alchemy.stores._memory_place import Memory, MemoryLock, MemoryUnit
+from alchemy.stores._refusals import locked_error
 from alchemy.stores._renewal import Renewal
 from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
 
+__all__ = ["Memory", "MemoryStore"]
+
 _PAUSE = 0.01
-
-
-@dataclass(slots=True)
-class _Unit:
-    """A unit's records, encoded, so that nobody holds a piece of them."""
-
-    records: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    logs: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    backups: dict[str, bytes] = field(default_factory=dict[str, bytes])
-
-
-@dataclass(slots=True)
-class _Lock:
-    """Who holds a chain; the token outlives its holders.
-
-    Attributes:
-        renewed: by the clock of the `Memory`.
-        lost: who had it, or took it away, last, in words.
-    """
-
-    token: int = 0
-    ttl: float = 60.0
-    renewed: float = 0.0
-    lease: Lease | None = None
-    lost: str = ""
-
-
-_memories: weakref.WeakValueDictionary[str, Memory] = weakref.WeakValueDictionary()
-_numbers = itertools.count(1)
-
-
-class Memory:
-    """What a `MemoryStore` keeps; two stores given the same one are like two processes at one place.
-
-    Args:
-        name: by which `named` finds it as long as it is there; a number by default.
-        clock: what leases are judged by, in seconds; another one is for tests.
-    """
-
-    def __init__(self, name: str | None = None, *, clock: Callable[[], float] = elapsed) -> None:
-        self.name = name or next(text for text in map(str, _numbers) if text not in _memories)
-        self.clock = clock
-        self.applications: dict[str, Application] = {}
-        self.units: dict[str, _Unit] = {}
-        self.locks: dict[str, _Lock] = {}
-        self.mutex = threading.RLock()
-        _memories[self.name] = self
-
-    @classmethod
-    def named(cls, name: str) -> Memory:
-        """Give the memory of that name; a new one when there is none (any more)."""
-        return _memories.get(name) or cls(name)
-
-    def unit(self, unit: str) -> _Unit:
-        """Give a unit's place, making it if need be."""
-        return self.units.setdefault(check_unit(unit), _Unit())
-
-    def records(self, chain: str) -> dict[str, Record]:
-        """Give the records of a chain and below it."""
-        with self.mutex:
-            raw = {fqn: raw for unit in self.units.values() for fqn, raw in unit.records.items()}
-        kept = {fqn: raw for fqn, raw in raw.items() if not chain or is_within(fqn, chain)}
-        return {fqn: decode(raw, where=f"memory:{fqn}") for fqn, raw in kept.items()}
-
-    def take(self, chain: str, owner: Owner, ttl: float) -> Lease | _Lock:
-        """Try once to take a chain; give the lease, or the lock that is in the way."""
-        with self.mutex:
-            around = [lock for other, lock in self.locks.items() if is_within(other, chain) or is_within(chain, other)]
-            for lock in around:
-                if lock.lease is not None and self.is_held(lock):
-                    return lock
-            for lock in around:
-                if lock.lease is not None:
-                    self.take_away(lock, f": {owner} has taken {chain} since {now()}")
-            lock = self.locks.setdefault(chain, _Lock())
-            lock.token += 1
-            lock.ttl, lock.renewed, lock.lost = ttl, self.clock(), ""
-            lock.lease = Lease(unit=chain, token=lock.token, owner=owner, since=now(), deadline=time.time() + ttl)
-            return lock.lease
-
-    def take_away(self, lock: _Lock, whom: str) -> None:
-        """Have a chain's holder be none any more."""
-        with self.mutex:
-            lock.token += 1
-            lock.lease, lock.lost = None, whom
-
-    def holder(self, chain: str) -> Lease | None:
-        """Give the lease that a chain is held under now."""
-        lock = self.locks.get(chain)
-        return lock.lease if lock is not None and self.is_held(lock) else None
-
-    def is_held(self, lock: _Lock) -> bool:
-        """Say whether a lock's holder has renewed less than a ttl ago."""
-        return lock.lease is not None and self.clock() - lock.renewed < lock.ttl
-
-    def held(self, lease: Lease) -> _Lock:
-        """Give a lease's lock, unless it is lost."""
-        lock = self.locks.get(lease.unit)
-        if lock is None or (lock.lease is None and lock.token == lease.token):
-            raise not_held(lease)
-        if lock.lease is None or lock.token != lease.token:
-            whom = f": {lock.lease.owner} has it since {lock.lease.since}" if lock.lease is not None else lock.lost
-            raise LeaseLost(f"{lease.unit} was taken away from this run{whom}", hint="take it again")
-        return lock
 
 
 class MemoryStore:
@@ -297,7 +191,7 @@ class MemoryStore:
             except TypeError as error:
                 raise StateError(f"{record.fqn} holds something that JSON cannot: {error}") from error
 
-        def write(place: _Unit) -> None:
+        def write(place: MemoryUnit) -> None:
             for fqn in dropped:
                 place.records.pop(fqn, None)
             place.records.update(written)
@@ -313,7 +207,7 @@ class MemoryStore:
         """Drop a scope's records and all below it in one commit; it is made at the call."""
         unit = _unit_of(lease, chain)
 
-        def clear(place: _Unit) -> None:
+        def clear(place: MemoryUnit) -> None:
             for fqn in [fqn for fqn in place.records if is_within(fqn, chain)]:
                 del place.records[fqn]
 
@@ -329,7 +223,7 @@ class MemoryStore:
         """Keep a copy of a unit; it is made at the call."""
         check_backup_name(name)
 
-        def save(place: _Unit) -> None:
+        def save(place: MemoryUnit) -> None:
             if name in place.backups:
                 raise StateError(f"{lease.unit} has a backup {name} already: none was made", hint="try again")
             place.backups[name] = content
@@ -385,7 +279,7 @@ class MemoryStore:
             found += check_backups(keys, unit)
         return found
 
-    def _change(self, lease: Lease, unit: str, make: Callable[[_Unit], object]) -> Ack:
+    def _change(self, lease: Lease, unit: str, make: Callable[[MemoryUnit], object]) -> Ack:
         group = Group()
         group.untold = 1
         earlier = self._failed if self._failed is not None and self._failed.untold else None
@@ -400,7 +294,7 @@ class MemoryStore:
             group.settle(None)
         return Ack(group, earlier)
 
-    def _held(self, lease: Lease) -> _Lock:
+    def _held(self, lease: Lease) -> MemoryLock:
         """Give a lease's lock, unless it is lost or this store has given it up."""
         why = self._lost.get(lease.unit)
         if why is not None:
@@ -440,6 +334,5 @@ def _one_of(kept: Mapping[str, bytes], name: str, message: str) -> bytes:
 
 def _unit_of(lease: Lease, *fqns: str) -> str:
     """Give the unit that a commit under a lease goes to."""
-    for fqn in fqns:
-        check_within(fqn, lease.unit)
+    check_commit(lease.unit, *fqns)
     return lease.unit if is_unit(lease.unit) else one_unit(lease.unit, fqns)

@@ -51,6 +51,18 @@ def network_file_system(folder: str) -> str | None:
     return kind if kind is not None and _is_network(kind) else None
 
 
+def network_warnings(folder: str) -> list[str]:
+    """Say, in at most one sentence, that locks may not hold where a folder lies, and what to use instead."""
+    kind = network_file_system(folder)
+    if kind is None:
+        return []
+    return [
+        f"{folder} lies on a network file system ({kind}), where locks may not hold: two machines could change a stage"
+        " at once. Keep state on a local disk, or in a store that is made for several machines, such as a database or"
+        " an object store (--state-store URL)"
+    ]
+
+
 def kind_at(path: str, mounts: str) -> str | None:
     """Give the type of the file system at a path without links, as the text of `/proc/self/mountinfo` has it.
 
