@@ -131,6 +131,7 @@ def test_cleanup_destroys_what_left_the_program_of_a_run_that_failed(project: Pr
     assert project.run("deploy").returncode == 1
     lines = project.ok("scope", "inspect", "notes/dev").stdout.splitlines()
     assert [line.split()[1] for line in lines if line.endswith("not in the program")] == ["old"]
+    assert events(project.ok("scope", "inspect", "notes/dev/old", "--json").stdout)[0]["orphan"] is True
     project.ok("scope", "cleanup", "notes/dev", "--force")
     assert project.records() == {"notes/dev/a": "created"}
     assert list(project.objects) == ["notes-dev-a"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from alchemy.engine.leaving import orphans_of
 from alchemy.errors import AlchemyError, ConfigurationError
 from alchemy.names import is_within, unit_of
 from alchemy.ports import StateStore
@@ -21,17 +22,20 @@ class Contents:
         records: by FQN, sorted.
         kept_in: the store of a scope that has one of its own, by the scope's chain; its URL.
         unreadable: why what lies below a chain cannot be shown.
+        orphans: what had left the program when the last run failed.
     """
 
     records: dict[str, Record] = field(default_factory=dict[str, Record])
     kept_in: dict[str, str] = field(default_factory=dict[str, str])
     unreadable: dict[str, AlchemyError] = field(default_factory=dict[str, AlchemyError])
+    orphans: frozenset[str] = frozenset()
 
     def add(self, more: Contents) -> None:
         """Take in what another part of the state holds."""
         self.records = dict(sorted({**self.records, **more.records}.items()))
         self.kept_in |= more.kept_in
         self.unreadable |= more.unreadable
+        self.orphans |= more.orphans
 
     def within(self, chain: str) -> Contents:
         """Give what lies at `chain` and below it."""
@@ -39,6 +43,7 @@ class Contents:
             {fqn: record for fqn, record in self.records.items() if is_within(fqn, chain)},
             {fqn: url for fqn, url in self.kept_in.items() if is_within(fqn, chain)},
             {fqn: error for fqn, error in self.unreadable.items() if is_within(fqn, chain)},
+            self.orphans,
         )
 
 
@@ -82,6 +87,7 @@ class Stores:
         found = Contents()
         await self._read(self.first, unit, found)
         found.records = dict(sorted(found.records.items()))
+        found.orphans = orphans_of(found.records.get(unit))
         return found
 
     async def _read(self, store: StateStore, chain: str, found: Contents) -> None:

@@ -55,7 +55,7 @@ def _words(fqn: str, contents: Contents) -> list[str]:
         "retained": record.retain,
         "protected": record.protect,
         "to be verified": record.verify,
-        "not in the program": is_orphan(fqn, contents),
+        "not in the program": fqn in contents.orphans,
     }
     flags = [word for word, is_set in marks.items() if is_set]
     beside = "  ".join([record.kind, record.status, age(seconds_of(record.updated_at)), *flags])
@@ -64,14 +64,6 @@ def _words(fqn: str, contents: Contents) -> list[str]:
         name = f" {old.physical_name}" if old.physical_name else ""
         below.append(f"replaced {old.kind}{name} (generation {old.generation}) is still to be deleted")
     return [beside, *below]
-
-
-def is_orphan(fqn: str, contents: Contents) -> bool:
-    """Say whether it had left the program when the last run failed."""
-    from alchemy.engine.leaving import orphans_of
-    from alchemy.names import unit_of
-
-    return fqn in orphans_of(contents.records.get(unit_of(fqn)))
 
 
 def _near(dep: str, fqn: str) -> str:
@@ -100,6 +92,6 @@ def _as_json(record: Record, contents: Contents) -> dict[str, Any]:
         "retain": record.retain,
         "protect": record.protect,
         "verify": record.verify,
-        "orphan": is_orphan(record.fqn, contents),
+        "orphan": record.fqn in contents.orphans,
         "state_store": contents.kept_in.get(record.fqn),
     }
