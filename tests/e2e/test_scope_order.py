@@ -301,6 +301,20 @@ def test_what_somebody_else_holds_is_left_alone(stuck: Project, args: tuple[str,
     assert running.finish()[0] == 0
 
 
+def test_state_may_lie_elsewhere(stuck: Project) -> None:
+    """Every command finds it by `--state-store` and `--state-dir`, and makes none in the default place."""
+    (stuck.folder / ".alchemy").rename(stuck.folder / "elsewhere")
+    url = ("--state-store", f"file://{stuck.folder}/elsewhere")
+    folder = ("--state-dir", "elsewhere")
+    stuck.ok("scope", "validate", "notes/dev", *url)
+    assert "1 deleted" in stuck.ok("scope", "cleanup", "notes/dev", "--force", *url).stdout
+    assert "1 forgotten" in stuck.ok("scope", "reset", "notes/dev", "--yes", *folder).stdout
+    name = stuck.ok("scope", "restore", "notes/dev", "--list", *folder).stdout.splitlines()[-1].split()[0]
+    assert "1 restored" in stuck.ok("scope", "restore", "notes/dev", "--backup", name, *url).stdout
+    assert "1 read" in stuck.ok("scope", "rebuild", "notes/dev", *folder, env={"WITHOUT": "1"}).stdout
+    assert not (stuck.folder / ".alchemy").exists()
+
+
 @pytest.mark.parametrize("name", ["validate", "cleanup", "reset"])
 def test_names_that_do_not_exist_suggest_near_ones(deployed: Project, name: str) -> None:
     """Nothing is asked and nothing is done."""

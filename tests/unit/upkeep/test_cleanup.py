@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -140,6 +141,23 @@ async def test_what_a_replacement_left_goes(cloud: Cloud, kept: StateStore) -> N
     assert len(cloud.objects) == 1
     await kept.init()
     assert [record.generations for record in (await kept.all(UNIT)).values()] == [[], []]
+
+
+async def test_a_request_to_stop_is_heard_between_two(cloud: Cloud, kept: StateStore) -> None:
+    """What has begun ends and is recorded, nothing new begins, and the unit is given back."""
+    await deploy(things(a=1, b=1), kept)
+    await leave(kept, "a", "b")
+    gate = cloud.hold("delete", "b")
+    task = asyncio.create_task(clean_up(UNIT, UNIT, state_store=kept))
+    await gate.entered.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    gate.open()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await kept.init()
+    assert await kept.locks() == []
+    assert await ids(kept) == {"a": "deleting"}
 
 
 def test_which_things_are_left_behind() -> None:
