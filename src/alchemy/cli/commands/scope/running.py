@@ -26,7 +26,9 @@ class Subject:
 
     def chain_in(self, unit: str) -> str:
         """Give the part of a unit that is meant."""
-        return self.chain if self.chain.startswith(unit) else unit
+        from alchemy.names import is_within
+
+        return self.chain if is_within(self.chain, unit) else unit
 
 
 def find_subject(typed: str, options: Mapping[str, Any], *, operation: str) -> Subject:
