@@ -52,7 +52,7 @@ class Impatient(FileStore):
         return await super().acquire(chain, owner=owner, timeout=timeout, ttl=1.0)
 
 async def main():
-    async with alchemy("notes", state_store=Impatient(".alchemy"), lock_timeout=60_000) as app:
+    async with alchemy("notes", state_store=Impatient(".alchemy"), lock_timeout=10_000) as app:
         for n in range(5):
             await Thing(f"t{n}", slow="SLOW" in os.environ, size=2 if "SLOW" in os.environ else 1)
 '''
@@ -154,7 +154,12 @@ def test_a_stopped_holder_does_nothing_more(project: Project) -> None:
         first.event("resource.started", fqn="notes/dev/t0")
         first.interrupt(signal.SIGSTOP)
         second = project.run("deploy", "--json")
-        assert second.returncode == 0, second.stderr
+        if second.returncode != 0:  # it was stopped within the moment in which it keeps everybody out
+            assert f"pid {first.process.pid}" in second.stderr, second.stderr
+            (project.folder / "go").touch()
+            first.interrupt(signal.SIGCONT)
+            assert first.finish()[0] == 0
+            continue
         assert json.loads(second.stdout.splitlines()[-1])["counts"] == {"created": 5}
         (project.folder / "go").touch()
         first.interrupt(signal.SIGCONT)

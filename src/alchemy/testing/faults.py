@@ -115,17 +115,21 @@ class Faults:
         self.calls: list[str] = []
         self.crashed = False
         self._countdown: int | None = None
+        self._deadly = "*"
         self._planned: list[Fault] = []
         self._gates: list[Gate] = []
         self._last_wills: list[Callable[[bool], None]] = []
 
     # Scripting
 
-    def crash(self, *, at: int) -> None:
+    def crash(self, *, at: int, call: str = "*") -> None:
         """Let the process die at an instant from now: 0 is before the next call takes effect, 1 after it has, 2 before
         the one after it, and so on. To try them all, count until a run ends without being `crashed`.
+
+        Args:
+            call: which calls are counted, with wildcards.
         """
-        self._countdown = at
+        self._countdown, self._deadly = at, call
 
     def fail(self, call: str, error: BaseException, *, nth: int = 1, times: int = 1, after: bool = False) -> None:
         """Let calls fail; with `after` they take effect all the same."""
@@ -205,7 +209,7 @@ class Faults:
         self.check()
         self.calls.append(call)
         dies = False
-        if self._countdown is not None:
+        if self._countdown is not None and fnmatchcase(call, self._deadly):
             if self._countdown == 0:
                 self.die()
                 raise Crashed(f"before {call}")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
+import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,12 +20,21 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from tests.amounts import amount
+from tests.unit.engine import world
 
 from alchemy import Options, alchemy
 from alchemy.engine.ledger import forgotten
 from alchemy.errors import AlchemyError
+from alchemy.events import to_json
 from alchemy.opening import destroy_unit
 from alchemy.secret import Secret
 from alchemy.state import Record
@@ -157,6 +168,7 @@ async def attempt(work: Awaitable[None]) -> bool:
     try:
         await work
     except BaseException as error:
+        check_no_secrets([SECRET], "".join(traceback.format_exception(error)))
         unlike = [one for one in failures(error) if not isinstance(one, (AlchemyError, Crashed))]
         if unlike:
             raise
@@ -195,6 +207,13 @@ class World(RuleBasedStateMachine):
     def ledger(self) -> Mapping[str, Record]:
         """What was forgotten by resets."""
         return forgotten(self.memory.records("").get(UNIT))
+
+    @initialize(specs=st.lists(st.sampled_from(KINDS), min_size=1, max_size=3), size=st.integers(1, 3))
+    def begin(self, specs: list[str], size: int) -> None:
+        """Begin with a program that says something."""
+        for id, kind in zip(IDS, specs, strict=False):
+            others = tuple(self.specs)
+            self.specs[id] = Spec(kind, f"n{next(self.numbers)}", size=size, needs=others, secret=kind == "thing")
 
     # Edits
 
@@ -276,12 +295,12 @@ class World(RuleBasedStateMachine):
             check_idle(self.cloud, again.store)
         self.specs = {id: replace(spec, alias=None) for id, spec in self.specs.items()}
 
-    @rule(instant=st.integers(0, 80), twice=st.booleans())
-    def deploy_and_die(self, instant: int, twice: bool) -> None:
+    @rule(instant=st.integers(0, 20), call=st.sampled_from(("*", "store.set *", "cloud.*", "cloud.*")), twice=YES_NO)
+    def deploy_and_die(self, instant: int, call: str, twice: bool) -> None:
         """Deploy in a process that dies; perhaps the next does too."""
         for at in (instant, instant // 2) if twice else (instant,):
             process = self.process()
-            process.faults.crash(at=at)
+            process.faults.crash(at=at % 8 if call == "cloud.*" else at, call=call)
             ended = self.run(partial(self.tried, process))
             self.whole(process)
             if ended:
@@ -394,7 +413,9 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def secret(self) -> None:
-        """No secret is in clear in what is stored."""
+        """No secret is in clear in what is stored, nor in what was told."""
+        check_no_secrets([SECRET], json.dumps([to_json(event) for event in world.cloud.events], default=str))
+        world.cloud.events.clear()
         for unit in self.memory.units.values():
             for stored in (unit.records, unit.logs, unit.backups):
                 check_no_secrets([SECRET], *stored.values())
