@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from alchemy.declared import Declared
+from alchemy.engine.ledger import forgotten, strike
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
 from alchemy.engine.values import Codec
@@ -20,7 +21,8 @@ def move(run: Run, declared: Declared) -> None:
     """Move the record of an alias, and everything below it, to the resource's FQN, in one commit.
 
     What refers to it in other records follows in the same commit. Does nothing when the resource has a record
-    already, when no alias has one, or when the alias is declared itself.
+    already, when no alias has one, or when the alias is declared itself. What a reset has forgotten under the alias
+    moves out of the ledger in the same way.
     """
     session = run.session_for(declared.scope.chain)
     if session.get(declared.fqn) is not None:
@@ -28,8 +30,13 @@ def move(run: Run, declared: Declared) -> None:
     for alias in declared.options.aliases:
         old = alias if "/" in alias else join(declared.scope.chain, alias)
         record = session.get(old)
-        if record is not None and not record.is_scope and not _is_declared(declared.scope.root, old):
+        if _is_declared(declared.scope.root, old):
+            continue
+        if record is not None and not record.is_scope:
             _move(run, declared, session, old)
+            return
+        if record is None and session.recall(old) is not None:
+            _move_forgotten(run, declared, session, old)
             return
 
 
@@ -47,13 +54,33 @@ def _is_declared(root: Scope, fqn: str) -> bool:
     return scope.has_resource(id)
 
 
-def _move(run: Run, declared: Declared, session: Session, old: str) -> None:
+def _move_forgotten(run: Run, declared: Declared, session: Session, old: str) -> None:
+    own = session.get(session.unit)
+    found = {
+        fqn: record for fqn, record in forgotten(own).items() if is_within(fqn, old) and fqn not in session.records
+    }
+    assert own is not None
+    own = msgspec.structs.replace(own)
+    strike(own, found)
+    session.records.update(found)
+    try:
+        _move(run, declared, session, old, own)
+    except BaseException:
+        for fqn in found:
+            session.records.pop(fqn, None)  # it is in the ledger still
+        raise
+
+
+def _move(run: Run, declared: Declared, session: Session, old: str, *along: Record) -> None:
     def renamed(fqn: str) -> str:
         return declared.fqn + fqn[len(old) :] if is_within(fqn, old) else fqn
 
-    moved: list[Record] = []
+    moved: list[Record] = list(along)
     dropped: list[str] = []
+    written = {record.fqn for record in along}
     for fqn, record in list(session.records.items()):
+        if fqn in written:
+            continue
         # copies: if a secret does not open, or the write is refused, nothing has changed
         found = msgspec.structs.replace(record, generations=[msgspec.structs.replace(g) for g in record.generations])
         refers = _rename_references(found, renamed)

@@ -326,3 +326,18 @@ async def test_a_destroy_does_not_forget_what_a_reset_forgot(cloud: Cloud, store
     await destroy_unit(UNIT, state_store=store)
     assert cloud.objects == {}
     assert store.memory.records("") == {}
+
+
+async def test_what_was_forgotten_follows_its_resource_to_another_name(cloud: Cloud, store: Store) -> None:
+    """An alias holds for the ledger too: the object is found under what it was called, and is not a stranger's."""
+    await deploy(one(Named, name="mine"), store)
+    reset(store)
+
+    async def renamed(_app: Any) -> None:
+        await Named("b", name="mine", options=Options(aliases=["a"]))
+
+    await deploy(renamed, store)
+    assert len(cloud.objects) == 1
+    assert ledger(store) == []
+    assert list(store.records()) == ["b"]
+    consistent(store)
