@@ -44,6 +44,8 @@ class Holdings:
         self._owner = owner
         self._operation = launch.operation if backs_up else None
         self._stores: list[StateStore] = []
+        self._left: list[Session] = []
+        run.locate = lambda settings: self._store(settings).url
         self.salvages: Callable[[str], bool] = lambda _chain: launch.rebuild
         self.put_aside = False
         self.reopens: Callable[[str], bool] = lambda _chain: True
@@ -143,9 +145,12 @@ class Holdings:
     async def open_nested(self, scope: Scope) -> Session:
         """Give the session of a nested scope that has a store of its own."""
         known = self._run.sessions.get(scope.chain)
-        if known is not None:
-            return known
         store = self._store(scope.settings)
+        if known is not None:
+            if known.store.url == store.url:
+                return known
+            self._left.append(known)  # nothing of the scope is in it, or entering the scope would have been refused
+            del self._run.sessions[scope.chain]
         await store.init()
         return await self._session_once(store, scope.chain)
 
@@ -153,7 +158,8 @@ class Holdings:
 
     @property
     def _sessions(self) -> Sequence[Session]:
-        return list({id(session): session for session in self._run.sessions.values()}.values())
+        every = [*self._run.sessions.values(), *self._left]
+        return list({id(session): session for session in every}.values())
 
     async def close(self) -> None:
         """Fold what was written, and give the leases back."""

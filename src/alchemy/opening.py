@@ -107,15 +107,18 @@ class Opening:
         except BaseException as error:
             self._error = error = self.run.lost or error
             try:
-                await self._give_up()
+                await self._give_up(error)
             finally:
                 self.engine.refuse(error)  # whatever happens, whoever waits must hear of it
         else:
             self._may_cancel = False
             self.engine.opened(self.scope)
 
-    async def _give_up(self) -> None:
-        """The unit could not be opened: let go of what was taken."""
+    async def _give_up(self, error: BaseException) -> None:
+        """The unit could not be opened: let go of what was taken, and say so in the log if one was begun."""
+        if self._log is not None and not self.scope.closed:
+            self.run.emit(reports.finished(self.run, ok=False, exports={}, error=error))
+            await self._log.flush()
         self.scope.closed = True
         self.scope.nursery.release()
         with contextlib.suppress(AlchemyError, OSError):

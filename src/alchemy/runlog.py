@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from datetime import UTC, datetime
 
 from alchemy.errors import StateError
@@ -26,8 +26,8 @@ class RunLog:
         self._unit = unit
         self._nursery = nursery
         self._lines = bytearray()
-        self._flushed = time.monotonic()
-        self._flushing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing = asyncio.Lock()
         self._broken = False
         moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.name = f"{moment.replace(':', '-').replace('.', '-')}.ndjson"
@@ -37,24 +37,26 @@ class RunLog:
         if isinstance(event, ResourceFinished) and event.outcome == "unchanged":
             return
         self._lines += to_line(event)
-        is_due = len(self._lines) > FLUSH_BYTES or time.monotonic() - self._flushed > FLUSH_SECONDS
-        if is_due and not self._flushing:
-            self._flushing = True
-            self._nursery.start(self._flush_soon())
+        if self._timer is None:
+            # A timer, not the next event: while one slow call runs nothing else happens, and people look.
+            self._timer = self._nursery.loop.call_later(FLUSH_SECONDS, self._flush_soon)
+        elif len(self._lines) > FLUSH_BYTES and not self._timer.cancelled():
+            self._timer.cancel()
+            self._flush_soon()
 
-    async def _flush_soon(self) -> None:
-        try:
-            await self.flush()
-        finally:
-            self._flushing = False
+    def _flush_soon(self) -> None:
+        self._nursery.start(self.flush())
 
     async def flush(self) -> None:
         """Write what was taken down. A log that cannot be written is given up: the run matters more."""
-        lines, self._lines = bytes(self._lines), bytearray()
-        self._flushed = time.monotonic()
-        if not lines or self._broken:
-            return
-        try:
-            await self._store.append_log(self._unit, self.name, lines)
-        except (StateError, OSError):
-            self._broken = True
+        async with self._writing:  # one after the other, or lines would change places
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            lines, self._lines = bytes(self._lines), bytearray()
+            if not lines or self._broken:
+                return
+            try:
+                await self._store.append_log(self._unit, self.name, lines)
+            except (StateError, OSError):
+                self._broken = True

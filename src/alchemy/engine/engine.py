@@ -47,7 +47,7 @@ class Engine:
         self._open_session = open_session
         self._queue: list[Declared | Scope] = []
         self._refusal: BaseException | None = None
-        self._refused: dict[str, DeclarationError] = {}
+        self._refused: dict[str, AlchemyError] = {}
         self._failed = False
         self.root: Scope | None = None
 
@@ -66,7 +66,7 @@ class Engine:
             if isinstance(item, Scope):
                 try:
                     self.enter(item)
-                except DeclarationError as error:
+                except AlchemyError as error:
                     self._refused[item.chain] = error  # raised by `open`, which all who enter a scope await
             else:
                 self.declare(item)
@@ -95,7 +95,8 @@ class Engine:
         if refused is not None:
             raise refused
         assert scope.parent is not None
-        if scope.settings.state_store is not scope.parent.settings.state_store and self.run.phase != "destroy":
+        has_store = scope.settings.state_store is not scope.parent.settings.state_store
+        if (has_store or scope.chain in self.run.sessions) and self.run.phase != "destroy":
             self.run.sessions[scope.chain] = await self._open_session(scope)
             self._advance(self.run.sessions[scope.chain])
 

@@ -73,6 +73,7 @@ class Places:
                 f"the scope {scope.chain} cannot be opened: state holds a resource of that name",
                 hint="give it another name, or deploy once without the resource",
             )
+        self._check_store(scope)
         seq, seen = self._ticks(record, scope.parent, [])
         props = _props(scope)
         if record is None or record.seq != seq or record.props != props:
@@ -83,6 +84,21 @@ class Places:
         _newer(scope, seq)
         if run.orphans and scope.chain in run.orphans:
             forget_orphans(run)
+
+    def _check_store(self, scope: Scope) -> None:
+        """Refuse another store for a scope that has records in one: they, and their objects, would be forgotten."""
+        run = self.run
+        assert scope.parent is not None
+        if scope.settings.state_store is scope.parent.settings.state_store and scope.chain not in run.sessions:
+            return
+        before, wanted = run.session_for(scope.chain), run.locate(scope.settings)
+        kept = sum(fqn.startswith(f"{scope.chain}/") for fqn in before.records)
+        if kept and wanted != before.store.url:
+            raise DeclarationError(
+                f"{scope.chain} has {kept} {'record' if kept == 1 else 'records'} in {before.store.url}, "
+                f"and the program wants its state in {wanted}",
+                hint="leave its state_store as it was; or deploy once without its resources, and change it then",
+            )
 
     def leave(self, scope: Scope) -> None:
         """Take note that a nested scope was left: what is declared next may depend on all of it."""

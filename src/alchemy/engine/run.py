@@ -91,6 +91,8 @@ class Run:
         self._providers: dict[str, Provider[Any]] = {}
         self._targets: dict[object, str] = {}
         self._shared: dict[str, asyncio.Future[Any]] = {}
+        self.locate: Callable[[Settings], str]
+        """Gives the URL of the store that settings ask for."""
         self.scope_settings: dict[str, Settings] = {}
         """Of nested scopes that have a password of their own, by chain."""
         self._ciphers: dict[tuple[str, str], Cipher] = {}
