@@ -72,13 +72,18 @@ def check_destroyed(cloud: Cloud, records: Mapping[str, Record]) -> None:
     assert not records, f"left in the store: {_told(records)}"
 
 
-def check_order(cloud: Cloud) -> None:
+def check_order(cloud: Cloud, *, ledger: Mapping[str, Record] | None = None) -> None:
     """Check that nothing was deleted while an object that was made from it was still there.
 
     Except where the program chose a name and the object had to make room for its successor of the same name.
+
+    Args:
+        ledger: what a reset has forgotten: it holds nothing back.
     """
-    wrong = [misplaced for misplaced in cloud.misplaced if misplaced.gone.props.get("name") is None]
-    assert not wrong, f"deleted before what needs it: {wrong}"
+    entries = (ledger or {}).items()
+    for misplaced in cloud.misplaced:
+        by = [made for made in misplaced.by if not any(_is_named(made, fqn, record) for fqn, record in entries)]
+        assert not by or misplaced.gone.props.get("name") is not None, f"deleted before what needs it: {misplaced}"
 
 
 def check_idle(cloud: Cloud, store: FaultyStore) -> None:

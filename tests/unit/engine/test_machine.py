@@ -408,7 +408,8 @@ class World(RuleBasedStateMachine):
     def owned(self) -> None:
         """Every object has one owner, whatever happened; nothing went too early; nothing of a stranger was touched."""
         check_owned(self.cloud, self.memory.records(""), ledger=self.ledger)
-        check_order(self.cloud)
+        check_order(self.cloud, ledger=self.ledger)
+        self.cloud.misplaced.clear()
         assert self.cloud.objects[self.stranger.id].props == {"name": "somebody-elses", "size": 7}
 
     @invariant()

@@ -106,6 +106,7 @@ def test_order(cloud: Cloud) -> None:
     cloud.remove("id-1")
     with pytest.raises(AssertionError, match="before what needs it"):
         check_order(cloud)
+    check_order(cloud, ledger={f"{UNIT}/b": a_record("b", physical_name="b-1")})
 
 
 def test_idle(cloud: Cloud) -> None:
