@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from alchemy.engine.ledger import LEDGER
+from alchemy.engine.ledger import LEDGER, forgotten
 from alchemy.engine.session import Session
 from alchemy.errors import StateError
 from alchemy.events import ResourceLog
@@ -113,7 +113,9 @@ async def _restore(upkeep: Upkeep, session: Session, chain: str, name: str) -> M
     if upkeep.put_aside:
         chain = session.unit  # others' records in that store may be among those that could not be read
     began = time.monotonic()
-    result = merge(session.records, backup.records, unit=session.unit, chain=chain)
+    # What a reset forgot is younger than the backup: an older record in its place would lose the object it names.
+    left = {fqn: entry for fqn, entry in forgotten(session.get(session.unit)).items() if fqn in backup.records}
+    result = merge(session.records, {**backup.records, **left}, unit=session.unit, chain=chain)
     if result.restored:
         own = _own(session, backup)
         await session.put_all([*([own] if own is not None else []), *result.restored])
