@@ -72,6 +72,12 @@ class Holdings:
         made = Application(app=self._run.app, lineage=secrets.token_hex(16), created_at=state.now())
         if self._run.phase != "up":
             return made
+        if await store.list_scopes(self._run.app):
+            self._run.warn(
+                f"the record of the application {self._run.app} was missing though it has stages, and is made anew; "
+                "what has a record is found as before, and what has none, such as what a reset forgot, is not. "
+                "If you still have that record, stop and put it back"
+            )
         return await store.create_application(made)
 
     def _store(self, settings: Settings) -> StateStore:

@@ -24,8 +24,9 @@ def deployed(project: Project) -> Project:
 def test_the_newest_run_is_shown(deployed: Project) -> None:
     """With the time of each line; unchanged resources and what providers say only with --verbose."""
     lines = deployed.ok("scope", "logs", "notes/dev").stdout.splitlines()
-    first, *middle, last = [line[21:].split()[0] for line in lines]
-    assert (first, sorted(middle), last) == ("deploying", ["created", "updated"], "notes/dev:")
+    first, who, *middle, last = [line[21:].split()[0] for line in lines]
+    assert (first, who, sorted(middle), last) == ("deploying", "by", ["created", "updated"], "notes/dev:")
+    assert lines[1].endswith(", deploy, alchemy.run.py")
     assert "making b" in deployed.ok("scope", "logs", "notes/dev", "--verbose").stdout
     assert deployed.ok("scope", "logs", "notes").stdout.splitlines() == lines
 
@@ -40,6 +41,14 @@ def test_runs_are_listed_and_shown_by_name(deployed: Project) -> None:
         json.loads(row) for row in deployed.ok("scope", "logs", "notes/dev", "--list", "--json").stdout.splitlines()
     ]
     assert [(row["operation"], row["ok"]) for row in rows] == [("deploy", False), ("deploy", True)]
+
+
+def test_why_a_run_failed_is_told(project: Project) -> None:
+    """Also when it was not a resource that did."""
+    project.things('await Thing("a")', 'raise RuntimeError("changed my mind")')
+    assert project.run("deploy").returncode == 1
+    last = project.ok("scope", "logs", "notes/dev").stdout.splitlines()[-1]
+    assert last.strip() == "RuntimeError"  # its text may hold a secret
 
 
 def test_of_a_resource_only_what_concerns_it(deployed: Project) -> None:

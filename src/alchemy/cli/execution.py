@@ -108,7 +108,8 @@ class _Stopper:
         if count == 1:
             self._halt.asked = True
             self._cancel()  # before it is said: whoever reads it can rely on it
-            self._display.say(f"stopping: waiting for {running} running; Ctrl-C again to abort")
+            what = f"waiting for {running} running; Ctrl-C again to abort" if running else "nothing is running"
+            self._display.say(f"stopping: {what}")
         else:
             self._display.say(f"aborting {running} running")
             self._abort()

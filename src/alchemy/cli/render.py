@@ -25,6 +25,7 @@ VERBS = {
     "reset": "resetting",
     "restore": "restoring",
     "rebuild": "rebuilding",
+    "resolve": "resolving",
 }
 ORDER = ("created", "adopted", "updated", "replaced", "unchanged", "read", "deleted", "forgotten", "restored", "failed")
 _PATIENCE = 10.0

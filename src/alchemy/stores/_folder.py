@@ -212,4 +212,9 @@ class Folder:
                 return bool(self.read(unit).records)
             except (StateDamaged, StateTooNew):
                 return True  # whoever reads it hears of it
-        return os.path.exists(f"{folder}/{RECORD}")  # noqa: PTH110
+        if os.path.exists(f"{folder}/{RECORD}"):  # noqa: PTH110
+            return True
+        # A stage that lost its own file is damaged, not gone. One that was destroyed leaves nothing else behind.
+        with os.scandir(folder) as entries:
+            kept = [entry.path for entry in entries if entry.name not in (BACKUPS, LOGS) and entry.is_dir()]
+        return any(RECORD in files for path in kept for _, _, files in os.walk(path))

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.engine.world import Cloud, Program, Store, Thing, alchemy, deploy
 
 from alchemy.errors import AlchemyError, DeclarationError
+from alchemy.events import Notice
 
 pytestmark = pytest.mark.anyio
 
@@ -65,3 +66,16 @@ async def test_a_store_that_nobody_knows_is_not_recorded(cloud: Cloud, store: St
         await deploy(program("file://elsewhere/state"), store)
     await deploy(program(place), store)
     assert cloud.changes() == calls
+
+
+async def test_an_application_record_made_anew_is_told(cloud: Cloud, store: Store) -> None:
+    """Names are computed from what is in it: without it, what has no record is not found again."""
+
+    def told() -> list[str]:
+        return [event.message for event in cloud.events if isinstance(event, Notice)]
+
+    await deploy(program(None), store)
+    assert told() == []
+    store.memory.applications.clear()
+    await deploy(program(None), store)
+    assert [message.partition(" though")[0] for message in told()] == ["the record of the application app was missing"]

@@ -292,3 +292,15 @@ def test_a_damaged_unit_is_listed(sound: Path, hold: Hold, tmp_path: Path) -> No
     (journal,) = sound.glob("journal-*")
     journal.write_bytes(b"x" + journal.read_bytes()[1:])
     assert list(Folder(str(tmp_path / ".alchemy"), Disk()).units("notes")) == [UNIT]
+
+
+def test_a_stage_without_its_own_file_is_listed(sound: Path, tmp_path: Path) -> None:
+    """A stage that lost its `state.json` is damaged, not gone; one of which only backups and logs are left is gone."""
+    folder = Folder(str(tmp_path / ".alchemy"), Disk())
+    (sound / "state.json").unlink()
+    assert list(folder.units("notes")) == [UNIT]
+    shutil.rmtree(sound / "resources")
+    assert list(folder.units("notes")) == [UNIT]
+    shutil.rmtree(sound / "db")
+    assert list(folder.units("notes")) == []
+    assert (sound / "backups").is_dir()

@@ -136,6 +136,17 @@ async def _lines(store: StateStore, unit: str, name: str, *, follow: bool) -> As
         await asyncio.sleep(PAUSE)
 
 
+def _told_apart(event: Event) -> list[str]:
+    """Give what a log says of a run that a display says elsewhere: who runs it, and why it failed."""
+    from alchemy.events import RunFinished, RunStarted
+
+    if isinstance(event, RunStarted) and event.owner:
+        return [f"  by {event.owner}" + (f", {event.program}" if event.program else "")]
+    if isinstance(event, RunFinished) and len(event.failures) > event.counts.get("failed", 0):  # else each has a line
+        return [f"  {line}" for failure in event.failures for line in failure.splitlines()]
+    return []
+
+
 def _writer(unit: str, chain: str, *, as_json: bool, verbose: bool) -> Callable[[bytes, Event | None], None]:
     """Make what writes a line of a log, if it concerns the chain."""
     from alchemy.cli import terminal
@@ -150,7 +161,7 @@ def _writer(unit: str, chain: str, *, as_json: bool, verbose: bool) -> Callable[
         if as_json:
             click.echo(line)
         elif event is not None and (text := line_of(event, verbose=verbose)):
-            first, *more = text.splitlines()
+            first, *more = [*text.splitlines(), *_told_apart(event)]
             click.echo(terminal.clean(f"{moment(event.at)}  {first}"))
             for rest in more:
                 click.echo(terminal.clean(f"{'':21}{rest}"))
