@@ -37,6 +37,10 @@ demo: $(STAMPS)/project runtime ## Deploy, use, change and destroy the example o
 test: setup ## Run every test
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: torture
+torture: setup ## Run the long versions of the tests that inject faults: an hour
+	@TORTURE=1 HYPOTHESIS_PROFILE=torture $(BIN)/python -m pytest -m torture $(ARGS)
+
 .PHONY: check check-format check-lint check-types check-layers
 check: check-format check-lint check-types check-layers ## Check format, lint, types and import layers
 
