@@ -58,6 +58,8 @@ class LiveTree(Display):
         self._dirty = True
         if isinstance(event, events.RunFinished):
             self._finish(event)
+        elif isinstance(event, events.Waiting) and not self.progress.phases:
+            pass  # the picture says it, and goes on counting
         elif not isinstance(event, events.ResourceStarted | events.ResourceFinished | events.RunStarted):
             line = line_of(event, verbose=True) if self._verbose else notice_of(event)
             if line is not None:

@@ -142,7 +142,7 @@ async def check_unit(store: StateStore, unit: str) -> None:
         have = ", ".join(stage_of(known) for known in units)
         raise ConfigurationError(
             f"{app} has no stage {stage_of(unit)!r}" + (f"; it has {have}" if have else "; it has none"),
-            hint="say which one: --stage NAME" if have else None,
+            hint=f"say one that is there: {', '.join(units)}" if have else None,
         )
 
 
