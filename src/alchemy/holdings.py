@@ -137,9 +137,20 @@ class Holdings:
                 url = record.props.get("state_store") if record.is_scope else None
                 if url and record.fqn not in run.sessions and self.reopens(record.fqn):
                     store = self._store(replace(run.settings, state_store=url))
+                    self._check_there(store, record.fqn)
                     await store.init()
                     run.sessions[record.fqn] = await self._session_once(store, record.fqn)
                     queue.append(run.sessions[record.fqn])
+
+    def _check_there(self, store: StateStore, chain: str) -> None:
+        """Refuse to destroy a scope whose store is gone: opened, it would be empty, and what was in it forgotten."""
+        from alchemy.stores import is_there
+
+        if self._run.phase == "destroy" and not is_there(store.url):
+            raise StateError(
+                f"{chain} keeps its state in {store.url}, and that is not there",
+                hint="bring it back; if nothing that it told of exists any more, make the folder, empty, and try again",
+            )
 
     async def _session_once(self, store: StateStore, chain: str) -> Session:
         """Give a session of the unit in another store; scopes that share a store share its session."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from alchemy.stores._filesystem import FileStore
     from alchemy.stores._memory import MemoryStore
 
-__all__ = ["FileStore", "MemoryStore", "open_store"]
+__all__ = ["FileStore", "MemoryStore", "is_there", "open_store"]
 
 ENTRY_POINTS = "alchemy.stores"
 _HOMES = {"FileStore": "alchemy.stores._filesystem", "MemoryStore": "alchemy.stores._memory"}
@@ -47,6 +47,12 @@ def open_store(place: str | Path) -> StateStore:
         name = place.partition(":")[2]
         return MemoryStore(Memory.named(name) if name else None)
     return _third_party(scheme, place)
+
+
+def is_there(url: str) -> bool:
+    """Say whether there is something to open: a store of files makes its folder when it is opened for use."""
+    parts = urlsplit(url)
+    return parts.scheme != "file" or Path(unquote(parts.path)).is_dir()
 
 
 def _file_store(path: Path) -> StateStore:

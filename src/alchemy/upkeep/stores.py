@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from alchemy.engine.leaving import orphans_of
@@ -11,7 +10,7 @@ from alchemy.errors import AlchemyError, ConfigurationError
 from alchemy.names import is_within, unit_of
 from alchemy.ports import StateStore
 from alchemy.state import Record
-from alchemy.stores import open_store
+from alchemy.stores import is_there, open_store
 
 
 @dataclass(slots=True)
@@ -113,9 +112,8 @@ def store_of(record: Record) -> str | None:
 
 def check_there(url: str) -> None:
     """Raise `ConfigurationError` when a store of files has no folder: opening it for use would make one."""
-    parts = urlsplit(url)
-    if parts.scheme == "file" and not Path(unquote(parts.path)).is_dir():
+    if not is_there(url):
         raise ConfigurationError(
-            f"there is no state in {unquote(parts.path)}",
+            f"there is no state in {unquote(urlsplit(url).path)}",
             hint="deploy something first, or say where it is: --state-dir DIR, --state-store URL",
         )
