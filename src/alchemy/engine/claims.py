@@ -1,7 +1,8 @@
-"""Whose object it is, when a restored record and a current one name the same: the current one's.
+"""Whose object it is, when two records name the same one: that of whoever was written last, and not a restored one's.
 
-A backup may hold a resource under the name that it had before it was renamed (`aliases`). Its object is in the hands
-of the record with the new name; the old record must neither delete it nor keep house with it.
+A backup may hold a resource under the name that it had before it was renamed (`aliases`), and a program may give a
+resource another id without saying so, and adopt its object. That is in the hands of the record with the new name; the
+old record must neither delete it nor keep house with it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ def claimed_by(session: Session, record: Record, of: Record | Generation, cls: t
     """
     if of.physical_name:
         holder = session.holder_of(of.kind, of.physical_name)
-        return holder if holder not in (None, record.fqn) and not session.records[holder].verify else None
+        if holder is None or holder == record.fqn or session.records[holder].verify:
+            return None
+        return holder if session.records[holder].target == of.target else None
     if not of.output:
         return None
     found = session.unnamed.get(of.kind)

@@ -122,7 +122,9 @@ class Deleter:
         chain = parent(record.fqn)
         codec = Codec(lambda: self.run.cipher(self.run.settings_for(chain), chain), record.fqn)
         cls = resource_class(type(provider))
-        if of.verify and claimed_by(item.session, record, of, cls) is not None:
+        # A name that is looked for, or written to whatever is there, means one object: another record may have it now.
+        by_name = of.physical_name is not None and provider.recover in ("name", "again")
+        if (of.verify or by_name) and claimed_by(item.session, record, of, cls) is not None:
             return "forgotten"
         props = of.attempted if of.status is Status.CREATING and of.attempted is not None else of.props
         have = codec.resource(cls, id=record.id, props=props, output=of.output)

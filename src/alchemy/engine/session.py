@@ -11,7 +11,9 @@ from alchemy import state
 from alchemy.engine.ledger import recall
 from alchemy.history import backup_name, encode_backup
 from alchemy.ports import Lease, StateStore
-from alchemy.state import Record
+from alchemy.state import Record, Status
+
+_LEAVING = (Status.DELETING, Status.DELETED)
 
 
 class Session:
@@ -75,8 +77,10 @@ class Session:
 
     def _note_names(self, record: Record) -> None:
         if self._names is not None:
+            # What was restored, or is to go, has no claim before others.
+            yields = record.verify or record.status in _LEAVING
             for name in _names_of(record):
-                if not record.verify or name not in self._names:  # a restored record has no claim before others
+                if not yields or name not in self._names:
                     self._names[name] = record.fqn
 
     def put(self, record: Record, *, drop: Sequence[str] = ()) -> Awaitable[None]:

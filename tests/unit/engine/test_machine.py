@@ -484,7 +484,6 @@ def test_whatever_happens_the_next_run_is_right() -> None:
     run_state_machine_as_test(World, settings=few)
 
 
-@pytest.mark.xfail(strict=True, reason="a record that is there keeps an alias from being followed")
 @pytest.mark.usefixtures("cloud")
 def test_a_rename_to_an_id_that_has_just_been_given_up() -> None:
     """The one that leaves is destroyed; the one that takes its id keeps its object."""

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from tests.unit.engine.world import Cloud, Program, Store, Thing, alchemy, deploy
 
-from alchemy.errors import AlchemyError, DeclarationError
+from alchemy.errors import AlchemyError, DeclarationError, StateError
 from alchemy.events import Notice
+from alchemy.opening import destroy_unit
 
 pytestmark = pytest.mark.anyio
 
@@ -79,3 +80,17 @@ async def test_an_application_record_made_anew_is_told(cloud: Cloud, store: Stor
     store.memory.applications.clear()
     await deploy(program(None), store)
     assert [message.partition(" though")[0] for message in told()] == ["the record of the application app was missing"]
+
+
+async def test_nothing_is_destroyed_while_a_scopes_store_is_gone(cloud: Cloud, store: Store, tmp_path: Path) -> None:
+    """The error names the scope, the place and the remedy; with the store back, or an empty one, everything goes."""
+    place = tmp_path / "one"
+    await deploy(program(str(place)), store)
+    place.rename(tmp_path / "elsewhere")
+    with pytest.raises(StateError, match=r"app/dev/eu keeps its state in file://.*/one, and that is not there"):
+        await destroy_unit("app/dev", state_store=store)
+    assert len(cloud.objects) == 1
+    assert not place.exists()
+    (tmp_path / "elsewhere").rename(place)
+    await destroy_unit("app/dev", state_store=store)
+    assert cloud.objects == {}
