@@ -40,7 +40,7 @@ def show(chain: str | None, options: dict[str, Any], *, as_json: bool) -> int:
     import msgspec
 
     from alchemy.cli import terminal
-    from alchemy.cli.finding import looking
+    from alchemy.cli.finding import find_units, looking
     from alchemy.cli.places import check_chain, find_place
     from alchemy.upkeep.locks import locks_of
 
@@ -54,6 +54,8 @@ def show(chain: str | None, options: dict[str, Any], *, as_json: bool) -> int:
         else:
             click.echo(terminal.clean(f"{lock.lease.unit}{f'  in {lock.store}' if lock.is_elsewhere else ''}"))
             click.echo(terminal.clean(f"  {in_words(lock)}"))
+    if not found:
+        looking(place, lambda stores: find_units(stores.first, name))  # raises when there is no such chain
     if not found and not as_json:
         terminal.note(f"nobody holds {name}" if name else "nobody holds anything")
     return 0
