@@ -15,7 +15,6 @@ import msgspec
 from alchemy.errors import AlchemyError, StateDamaged, StateError
 from alchemy.names import is_within
 from alchemy.state import Record, decode, encode, from_json, is_object, now
-from alchemy.stores._journal import chain, scan
 from alchemy.stores._layout import RECORD, RESOURCES, Places, unquote
 from alchemy.stores._reading import (
     Manifest,
@@ -24,7 +23,7 @@ from alchemy.stores._reading import (
     apply_changes,
     check_files,
     check_version,
-    list_journals,
+    link_journals,
     read_head,
     replay,
 )
@@ -107,10 +106,7 @@ def take_back(folder: str, unit: str, edits: Sequence[Edited], *, force: bool) -
     tree = Tree()
     manifest = _head(folder, unit, tree, by_path)
     Walk(tree).scope(folder, unit)
-    journals = list_journals(folder)
-    scans = [scan(path := f"{folder}/{name}", token, read_file(path)) for token, name in journals]
-    folded = manifest or Manifest()
-    linked = chain(scans, n=folded.commit, head=folded.sum)
+    journals, linked = link_journals(folder, manifest)
     replayed = replay(linked, folder)
     for edit in edits:
         tree.bad.pop(edit.path, None)
@@ -143,7 +139,7 @@ def take_back(folder: str, unit: str, edits: Sequence[Edited], *, force: bool) -
         tree=tree,
         changes=replayed.changes,
         chain=linked,
-        journals=[name for _, name in journals],
+        journals=journals,
         interrupted=True,
         notices=[],
     )

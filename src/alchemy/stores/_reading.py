@@ -86,10 +86,7 @@ def read_unit(folder: str, unit: str) -> Reading:
         Walk(tree).scope(folder, unit)
         # The journals after the files: the holder removes files of what it has dropped while this is being read,
         # and says so in the journal before.
-        journals = list_journals(folder)
-        scans = [scan(path := f"{folder}/{name}", token, read_file(path)) for token, name in journals]
-        folded = manifest or Manifest()
-        linked = chain(scans, n=folded.commit, head=folded.sum)
+        journals, linked = link_journals(folder, manifest)
         replayed = replay(linked, folder)
         check_files(replayed, tree, manifest, folder, unit)
         records = apply_changes(tree.records, replayed.changes, folder)
@@ -102,7 +99,7 @@ def read_unit(folder: str, unit: str) -> Reading:
             tree=tree,
             changes=replayed.changes,
             chain=linked,
-            journals=[name for _, name in journals],
+            journals=journals,
             interrupted=bool(replayed.gone) or replayed.begun is not None,
             notices=notices,
         )
@@ -154,6 +151,14 @@ def list_journals(folder: str) -> list[tuple[int, str]]:
 def hash_sums(sums: Iterable[bytes]) -> str:
     """Give the manifest's hash of the files' checksums."""
     return hashlib.blake2b(b"".join(sorted(sums)), digest_size=16).hexdigest()
+
+
+def link_journals(folder: str, manifest: Manifest | None) -> tuple[list[str], Chain]:
+    """Read a unit's journals: their names, and the frames that go on from what is folded."""
+    names = list_journals(folder)
+    scans = [scan(path := f"{folder}/{name}", token, read_file(path)) for token, name in names]
+    folded = manifest or Manifest()
+    return [name for _, name in names], chain(scans, n=folded.commit, head=folded.sum)
 
 
 def replay(linked: Chain, folder: str) -> Replayed:

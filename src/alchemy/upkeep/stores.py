@@ -63,7 +63,7 @@ class Stores:
         if url in self._others:
             return self._others[url]
         store = open_store(url)
-        if store.url == self.first.url and store.url != "memory:":
+        if store.url == self.first.url:
             return self.first
         check_there(store.url)
         await store.init()
