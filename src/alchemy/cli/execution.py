@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -18,8 +17,6 @@ from alchemy.config import Launch
 
 INTERRUPTED = 130
 _AGAIN = 0.2
-_GARBAGE = 100_000
-"""New objects between two collections: a run makes many that stay, and collecting often costs a fifth of its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,6 @@ def execute(work: Callable[[], Awaitable[Any]], display: Display) -> Ending:
     which state survives as it survives a crash.
     """
     error: BaseException | None = None
-    gc.set_threshold(_GARBAGE, 20, 100)
     with asyncio.Runner() as runner:
         stopper = _Stopper(runner.get_loop(), display)
         with stopper:
