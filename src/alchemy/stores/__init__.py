@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["FileStore", "MemoryStore", "is_there", "open_store"]
 
-ENTRY_POINTS = "alchemy.stores"
-_HOMES = {"FileStore": "alchemy.stores._filesystem", "MemoryStore": "alchemy.stores._memory"}
-_BUILT_IN = ("file", "memory")
+ENTRY_POINTS = "alchemy.state_stores"
+_HOMES = {
+    "FileStore": "alchemy.stores._filesystem",
+    "MemoryStore": "alchemy.stores._memory",
+}
+"""Where the public names are; imported when they are used."""
+_SCHEMES: dict[str, str] = {}
+"""Which class opens a URL of which scheme, with its `from_url`; `file` and `memory` are read here."""
+_BUILT_IN = ("file", "memory", *_SCHEMES)
 
 
 def open_store(place: str | Path) -> StateStore:
@@ -27,7 +33,7 @@ def open_store(place: str | Path) -> StateStore:
         place: a path, or a URL: `file:///srv/state/.alchemy`, `file:.alchemy`, `memory:` (a new one, gone with the
             object), `memory:NAME` (that of this process which is called so, if it is still there),
             or a scheme of an installed package, which names a callable that takes the URL under the entry point
-            group `alchemy.stores`.
+            group `alchemy.state_stores`.
 
     Raises:
         ConfigurationError: nobody knows the scheme; the message lists those there are.
@@ -46,6 +52,9 @@ def open_store(place: str | Path) -> StateStore:
 
         name = place.partition(":")[2]
         return MemoryStore(Memory.named(name) if name else None)
+    if scheme in _SCHEMES:
+        store: StateStore = __getattr__(_SCHEMES[scheme]).from_url(place)
+        return store
     return _third_party(scheme, place)
 
 

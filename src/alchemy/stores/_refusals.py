@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shlex
 
-from alchemy.errors import LeaseLost, LockedError
+from alchemy.errors import LeaseLost, LockedError, StateError
 from alchemy.ports import Lease
 
 
@@ -34,6 +34,16 @@ def not_held(lease: Lease) -> LeaseLost:
         f"{lease.unit} is not held under token {lease.token} by this store (any more)",
         hint="take it again",
     )
+
+
+def taken_away(lease: Lease, whom: str = "") -> LeaseLost:
+    """Say that somebody newer holds what a lease was for; `whom` is what is known of it: `": NAME has it since …"`."""
+    return LeaseLost(f"{lease.unit} was taken away from this run{whom}", hint="take it again")
+
+
+def backup_exists(unit: str, name: str) -> StateError:
+    """Say that a backup's name is taken: what stands is never written over."""
+    return StateError(f"{unit} has a backup {name} already: none was made", hint="try again")
 
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
