@@ -21,11 +21,12 @@ def move(run: Run, declared: Declared) -> None:
     """Move the record of an alias, and everything below it, to the resource's FQN, in one commit.
 
     What refers to it in other records follows in the same commit. Does nothing when the resource has a record
-    already, when no alias has one, or when the alias is declared itself. What a reset has forgotten under the alias
-    moves out of the ledger in the same way.
+    already, or a reset has forgotten one; when no alias has one, or when the alias is declared itself. What a reset has
+    forgotten under the alias moves out of the ledger in the same way.
     """
     session = run.session_for(declared.scope.chain)
-    if session.get(declared.fqn) is not None:
+    # what is in the ledger would have no owner any more, once another record has its name
+    if session.get(declared.fqn) is not None or run.recall(declared.fqn, session) is not None:
         return
     for alias in declared.options.aliases:
         old = alias if "/" in alias else join(declared.scope.chain, alias)

@@ -328,6 +328,24 @@ async def test_a_destroy_does_not_forget_what_a_reset_forgot(cloud: Cloud, store
     assert store.memory.records("") == {}
 
 
+@pytest.mark.parametrize("both", [True, False], ids=["both forgotten", "one forgotten"])
+async def test_a_rename_to_an_id_that_a_reset_has_forgotten(cloud: Cloud, store: Store, both: bool) -> None:
+    """It is not followed, as when that id has a record: no object is without an owner afterwards."""
+    await deploy(things(a=1), store)
+    reset(store)
+    await deploy(things(b=1), store)
+    if both:
+        reset(store)
+
+    async def program(_app: Any) -> None:
+        await Thing("a", size=2, options=Options(aliases=["b"]))
+
+    await deploy(program, store)
+    assert store.records()["a"].output["object_id"] == "id-1"
+    assert ledger(store) == (["app/dev/b"] if both else [])
+    assert {made.id for made in cloud.ours} == ({"id-1", "id-2"} if both else {"id-1"})
+
+
 async def test_what_was_forgotten_follows_its_resource_to_another_name(cloud: Cloud, store: Store) -> None:
     """An alias holds for the ledger too: the object is found under what it was called, and is not a stranger's."""
     await deploy(one(Named, name="mine"), store)
