@@ -1,0 +1,178 @@
+"""A TCP proxy on loopback, for tests of what talks to a server: it counts, delays, and cuts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from types import TracebackType
+
+from alchemy.stores._portal import Portal
+
+_CHUNK = 1 << 16
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went through a proxy.
+
+    Attributes:
+        connections: accepted.
+        round_trips: how often a client said something after the server had, or at the beginning.
+        sent, received: bytes, as the client sees it.
+    """
+
+    connections: int = 0
+    round_trips: int = 0
+    sent: int = 0
+    received: int = 0
+
+
+class Proxy:
+    """Stands between a client and a server; runs in a thread of its own, so that a blocked test does not stop it.
+
+    ```python
+    with Proxy("127.0.0.1", server.port) as proxy:
+        store = MyStore(f"my://127.0.0.1:{proxy.port}")
+        proxy.cut()
+    ```
+
+    Attributes:
+        port: where it listens on 127.0.0.1; the same as long as it is entered.
+        delay: seconds that everything waits on its way to the server: what a round trip takes longer.
+        traffic: what went through it so far.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.port = 0
+        self.delay = 0.0
+        self.traffic = Traffic()
+        self._target = (host, port)
+        self._portal = Portal("alchemy-proxy")
+        self._server: asyncio.Server | None = None
+        self._links: set[_Link] = set()
+        self._losing = 0
+
+    def __enter__(self) -> Proxy:
+        self._portal.call(self._listen())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._portal.call(self._close())
+        self._portal.close()
+
+    def cut(self) -> None:
+        """Cut every connection, and refuse new ones until `restore`."""
+        self._portal.call(self._close())
+
+    def restore(self) -> None:
+        """Accept connections again, on the same port."""
+        self._portal.call(self._listen())
+
+    def lose_answers(self, count: int = 1) -> None:
+        """Let that many next answers not arrive: the server has the request and acts on it, and the client is cut off
+        as soon as the server says something.
+        """
+        self._losing += count
+
+    @contextlib.contextmanager
+    def counted(self) -> Generator[Traffic]:
+        """Count what goes through within the block alone."""
+        before = Traffic(*(getattr(self.traffic, name) for name in Traffic.__slots__))
+        within = Traffic()
+        try:
+            yield within
+        finally:
+            for name in Traffic.__slots__:
+                setattr(within, name, getattr(self.traffic, name) - getattr(before, name))
+
+    async def _listen(self) -> None:
+        if self._server is None:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        links = list(self._links)
+        for link in links:
+            link.cut()
+        await asyncio.gather(*(link.ended.wait() for link in links))
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.traffic.connections += 1
+        try:
+            to_server = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        link = _Link(self, (reader, writer), to_server)
+        self._links.add(link)
+        try:
+            await link.run()
+        finally:
+            self._links.discard(link)
+            link.ended.set()
+
+    def take_loss(self) -> bool:
+        """Say whether the answer at hand is to be lost."""
+        if self._losing > 0:
+            self._losing -= 1
+            return True
+        return False
+
+
+_Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class _Link:
+    """One connection of a client, and the one to the server that belongs to it."""
+
+    def __init__(self, proxy: Proxy, client: _Pair, server: _Pair) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self._client_spoke = False
+        self.ended = asyncio.Event()
+
+    def cut(self) -> None:
+        """Cut both, without saying goodbye."""
+        for _, writer in (self._client, self._server):
+            writer.transport.abort()
+
+    async def run(self) -> None:
+        """Pass on what comes, until one side ends."""
+        with contextlib.suppress(OSError):
+            async with asyncio.TaskGroup() as group:
+                up = group.create_task(self._requests())
+                down = group.create_task(self._answers())
+                await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
+                self.cut()
+
+    async def _requests(self) -> None:
+        traffic = self._proxy.traffic
+        with contextlib.suppress(OSError):
+            while data := await self._client[0].read(_CHUNK):
+                if not self._client_spoke:
+                    self._client_spoke = True
+                    traffic.round_trips += 1
+                    if self._proxy.delay:
+                        await asyncio.sleep(self._proxy.delay)
+                traffic.sent += len(data)
+                self._server[1].write(data)
+                await self._server[1].drain()
+
+    async def _answers(self) -> None:
+        traffic = self._proxy.traffic
+        with contextlib.suppress(OSError):
+            while data := await self._server[0].read(_CHUNK):
+                if self._client_spoke and self._proxy.take_loss():
+                    return
+                self._client_spoke = False
+                traffic.received += len(data)
+                self._client[1].write(data)
+                await self._client[1].drain()
