@@ -7,6 +7,8 @@ class TestMyStore(StateStoreContract):
         return lambda: MyStore(my_server.url)      # each call: another handle to the same, at first empty, place
 ```
 
+A store whose storage is a server passes `ServerContract` as well, which cuts, delays and kills.
+
 Needs pytest and anyio's plugin, which comes with anyio. A backend that passes against a real server is a backend.
 """
 
@@ -21,9 +23,22 @@ from alchemy.testing.contract.logs import LogContract
 from alchemy.testing.contract.places import PlaceContract
 from alchemy.testing.contract.reading import ReadingContract
 from alchemy.testing.contract.records import ODD_IDS, UNIT, a_resource, a_scope, an_owner, plain
+from alchemy.testing.contract.servers import Reach, Server, ServerContract
 from alchemy.testing.contract.writing import WritingContract
 
-__all__ = ["ODD_IDS", "UNIT", "Open", "StateStoreContract", "a_resource", "a_scope", "an_owner", "plain"]
+__all__ = [
+    "ODD_IDS",
+    "UNIT",
+    "Open",
+    "Reach",
+    "Server",
+    "ServerContract",
+    "StateStoreContract",
+    "a_resource",
+    "a_scope",
+    "an_owner",
+    "plain",
+]
 
 
 class StateStoreContract(
