@@ -12,16 +12,20 @@ if TYPE_CHECKING:
     from alchemy.ports import StateStore
     from alchemy.stores._filesystem import FileStore
     from alchemy.stores._memory import MemoryStore
+    from alchemy.stores._sqlite import SQLiteStateStore
 
-__all__ = ["FileStore", "MemoryStore", "is_there", "open_store"]
+__all__ = ["FileStore", "MemoryStore", "SQLiteStateStore", "is_there", "open_store"]
 
 ENTRY_POINTS = "alchemy.state_stores"
 _HOMES = {
     "FileStore": "alchemy.stores._filesystem",
     "MemoryStore": "alchemy.stores._memory",
+    "SQLiteStateStore": "alchemy.stores._sqlite",
 }
 """Where the public names are; imported when they are used."""
-_SCHEMES: dict[str, str] = {}
+_SCHEMES: dict[str, str] = {
+    "sqlite": "SQLiteStateStore",
+}
 """Which class opens a URL of which scheme, with its `from_url`; `file` and `memory` are read here."""
 _BUILT_IN = ("file", "memory", *_SCHEMES)
 

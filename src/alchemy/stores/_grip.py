@@ -15,7 +15,7 @@ from alchemy.stores._commits import Change, Cleared, Committer, Dropped, Saved, 
 from alchemy.stores._layout import one_unit
 from alchemy.stores._patience import persist
 from alchemy.stores._portal import Portal
-from alchemy.stores._refusals import backup_exists
+from alchemy.stores._refusals import NameTaken, backup_exists
 from alchemy.stores._renewal import Renewal
 from alchemy.stores.backend import Backend
 
@@ -113,6 +113,8 @@ class Grip:
             except LeaseLost as error:
                 self._lost = self._lost or error
                 self._failure = error
+                raise
+            except NameTaken:
                 raise
             except AlchemyError as error:
                 self._failure = error

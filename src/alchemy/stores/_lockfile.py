@@ -104,8 +104,11 @@ def holds(path: str, content: Held, sighting: Sighting | None = None) -> bool:
 
 
 def is_flocked(path: str) -> bool:
-    """Say whether a process keeps its flock on a lock file."""
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    """Say whether a process keeps its flock on a file; none does where there is no file."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

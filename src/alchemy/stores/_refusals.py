@@ -41,9 +41,13 @@ def taken_away(lease: Lease, whom: str = "") -> LeaseLost:
     return LeaseLost(f"{lease.unit} was taken away from this run{whom}", hint="take it again")
 
 
-def backup_exists(unit: str, name: str) -> StateError:
+class NameTaken(StateError):
+    """A backup's name is taken: that one is refused, and what comes after it is not concerned."""
+
+
+def backup_exists(unit: str, name: str) -> NameTaken:
     """Say that a backup's name is taken: what stands is never written over."""
-    return StateError(f"{unit} has a backup {name} already: none was made", hint="try again")
+    return NameTaken(f"{unit} has a backup {name} already: none was made", hint="try again")
 
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -1,4 +1,4 @@
-"""Both built-in stores keep the contract that every store keeps."""
+"""The stores that need no server keep the contract that every store keeps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alchemy.ports import StateStore
-from alchemy.stores import FileStore, MemoryStore
+from alchemy.stores import FileStore, MemoryStore, SQLiteStateStore
 from alchemy.stores._memory import Memory
 from alchemy.testing.contract import StateStoreContract
 
@@ -30,3 +30,12 @@ class TestMemoryStore(StateStoreContract):
         """Open handles to one memory."""
         memory = Memory()
         return lambda: MemoryStore(memory)
+
+
+class TestSQLiteStateStore(StateStoreContract):
+    """The database keeps the contract."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Callable[[], StateStore]:
+        """Open handles to one file."""
+        return lambda: SQLiteStateStore(tmp_path / "state.db")
