@@ -1,0 +1,196 @@
+"""Measure the same work on every state store, each against its server on this machine.
+
+```
+python benchmarks/stores.py --n 1000 10000
+python benchmarks/stores.py --latency 0.05 --n 1000
+```
+
+The resources' provider does nothing, so what remains is the engine and the store. Prints a table in Markdown, then the
+same as JSON. Stores take turns, step by step. Round trips and bytes are counted by a proxy between the store and its
+server; a store without a server has none. A store whose server is not on this machine is left out, and that is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from measure import HERE, PROGRAMS, Failed, Sample, expect, median, run, work_folder
+
+from alchemy.stores import open_store
+from alchemy.testing.proxy import Proxy, Traffic
+
+sys.path.insert(0, str(HERE.parent / "tests" / "integration" / "stores"))
+
+STAGE = "bench"
+STEPS = ("create", "noop", "destroy")
+WORDS = {"create": "create", "noop": "no change", "destroy": "destroy"}
+
+
+class Missing(Exception):
+    """A server is not on this machine; the message says what to do."""
+
+
+@dataclass
+class Place:
+    """An empty place in a store.
+
+    Attributes:
+        url: for `--state-store`.
+        env: credentials, in the variables that the store reads.
+        proxy: between the store and its server.
+    """
+
+    url: str
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    proxy: Proxy | None = None
+
+
+Open = Callable[[ExitStack, Path], Place]
+
+
+def _file(_: ExitStack, folder: Path) -> Place:
+    return Place(f"file:{folder / 'state'}")
+
+
+def _sqlite(_: ExitStack, folder: Path) -> Place:
+    return Place(f"sqlite:{folder / 'state.db'}")
+
+
+STORES: dict[str, Open] = {"file": _file, "sqlite": _sqlite}
+
+
+@dataclass
+class Measured:
+    """What a step took.
+
+    Attributes:
+        traffic: between the store and its server; `None` without a server.
+    """
+
+    sample: Sample
+    traffic: Traffic | None
+
+
+class Work:
+    """`n` resources in one store: one method for each step, each checked for what it left."""
+
+    def __init__(self, place: Place, folder: Path, n: int) -> None:
+        self.place = place
+        self.folder = folder
+        self.n = n
+        (folder / "null.py").write_bytes((PROGRAMS / "null.py").read_bytes())
+
+    def create(self) -> Measured:
+        """Deploy for the first time."""
+        return self._run("deploy", "null.py", left=self.n)
+
+    def noop(self) -> Measured:
+        """Deploy the same program again."""
+        return self._run("deploy", "null.py", left=self.n)
+
+    def destroy(self) -> Measured:
+        """Destroy everything."""
+        return self._run("destroy", "--yes", "--strategy", "parallel", left=0)
+
+    def _run(self, *args: str, left: int) -> Measured:
+        with self._counted() as traffic:
+            sample = self._alchemy(*args, "--stage", STAGE, "--quiet")
+        expect(len(asyncio.run(self._ids())), left, "records")
+        return Measured(sample, traffic)
+
+    def _alchemy(self, *args: str) -> Sample:
+        command = [sys.executable, "-m", "alchemy", *args, "--state-store", self.place.url]
+        return run(command, cwd=self.folder, env={"N": str(self.n), "V": "1", **self.place.env})
+
+    async def _ids(self) -> Sequence[str]:
+        os.environ.update(self.place.env)
+        store = open_store(self.place.url)
+        await store.init()
+        try:
+            return await store.list(f"bench/{STAGE}")
+        finally:
+            await store.deinit()
+
+    @contextmanager
+    def _counted(self) -> Iterator[Traffic | None]:
+        if self.place.proxy is None:
+            yield None
+        else:
+            with self.place.proxy.counted() as traffic:
+                yield traffic
+
+
+def measure(names: Sequence[str], numbers: Sequence[int], repeat: int, latency: float) -> list[dict[str, Any]]:
+    """Take turns, and give a row for every store, number and step."""
+    taken: dict[tuple[str, int, str], list[Measured]] = {}
+    with ExitStack() as stack:
+        works: list[tuple[str, Work]] = []
+        for name in names:
+            for n in [n for n in numbers for _ in range(repeat)]:
+                folder = stack.enter_context(work_folder(f"{name}-{n}"))
+                try:
+                    place = STORES[name](stack, folder)
+                except Missing as missing:
+                    print(f"{name} is left out: {missing}", file=sys.stderr)
+                    continue
+                if place.proxy is not None:
+                    place.proxy.delay = latency
+                works.append((name, Work(place, folder, n)))
+        for step in STEPS:
+            for name, work in works:
+                taken.setdefault((name, work.n, step), []).append(getattr(work, step)())
+    return [_row(name, n, step, found) for (name, n, step), found in taken.items()]
+
+
+def _row(name: str, n: int, step: str, found: Sequence[Measured]) -> dict[str, Any]:
+    last = found[-1].traffic
+    traffic = (
+        {} if last is None else {"round_trips": last.round_trips, "kilobytes": (last.sent + last.received) // 1000}
+    )
+    return {"store": name, "n": n, "step": step, **median([one.sample for one in found]).to_json(), **traffic}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Give the rows as a table in Markdown, with how many times as long each took as with files."""
+    files = {(row["n"], row["step"]): row["seconds"] for row in rows if row["store"] == "file"}
+    lines = [
+        "| store | resources | step | seconds | to files | round trips | kB | MB of memory |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in sorted(rows, key=lambda row: (row["n"], STEPS.index(row["step"]))):
+        base = files.get((row["n"], row["step"]))
+        ratio = f"{row['seconds'] / base:.2f}" if base else ""
+        lines.append(
+            f"| {row['store']} | {row['n']:,} | {WORDS[row['step']]} | {row['seconds']:.2f} | {ratio} "
+            f"| {row.get('round_trips', '')} | {row.get('kilobytes', '')} | {row['peak_mb']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse the command line, measure, print."""
+    parser = argparse.ArgumentParser(description="Measure the same work on every state store.")
+    parser.add_argument("--n", type=int, nargs="+", default=[1000, 10000], help="how many resources")
+    parser.add_argument("--store", choices=sorted(STORES), nargs="+", default=list(STORES))
+    parser.add_argument("--repeat", type=int, default=1, help="how often; the median counts")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds that a round trip takes longer")
+    args = parser.parse_args()
+    rows = measure(args.store, sorted(args.n), args.repeat, args.latency)
+    print(table(rows))
+    print(json.dumps({"latency": args.latency, "repeat": args.repeat, "rows": rows}, indent=2))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failed as failure:
+        sys.exit(str(failure))
