@@ -33,6 +33,8 @@ from alchemy.stores.backend import Backend, BlobKind, Blocked, Taken
 P = ParamSpec("P")
 T = TypeVar("T")
 _FIRST_PAUSE = 0.05
+_OPENING = 10.0
+"""Seconds for a place that may never have been there: its name may be wrong."""
 
 
 class BackedStore:
@@ -58,7 +60,8 @@ class BackedStore:
 
     async def init(self) -> None:
         """Connect, and make or check the schema."""
-        self._warnings = [*(await self._ask(self.backend.open))]
+        opening = persist(self.backend.open, patience=min(self._patience, _OPENING))
+        self._warnings = [*(await self._portal.run(opening))]
 
     async def deinit(self) -> None:
         """Write what is queued, give back what is held and disconnect."""
@@ -263,7 +266,8 @@ class BackedStore:
     async def drop_backups(self, unit: str, *names: str) -> None:
         """Remove backups."""
         checked = [check_backup_name(name) for name in names]
-        await self._ask(self.backend.discard, check_unit(unit), "backups", checked)
+        if checked:
+            await self._ask(self.backend.discard, check_unit(unit), "backups", checked)
 
     async def append_log(self, unit: str, name: str, lines: bytes) -> None:
         """Add lines to a run's log."""
@@ -281,7 +285,8 @@ class BackedStore:
     async def drop_logs(self, unit: str, *names: str) -> None:
         """Remove logs."""
         checked = [check_log_name(name) for name in names]
-        await self._ask(self.backend.discard, check_unit(unit), "logs", checked)
+        if checked:
+            await self._ask(self.backend.discard, check_unit(unit), "logs", checked)
 
     async def problems(self, chain: str) -> Sequence[Problem]:
         """Find everything wrong with what is stored at a chain and below it."""
