@@ -12,18 +12,22 @@ if TYPE_CHECKING:
     from alchemy.ports import StateStore
     from alchemy.stores._filesystem import FileStore
     from alchemy.stores._memory import MemoryStore
+    from alchemy.stores._redis import RedisStateStore
     from alchemy.stores._sqlite import SQLiteStateStore
 
-__all__ = ["FileStore", "MemoryStore", "SQLiteStateStore", "is_there", "open_store"]
+__all__ = ["FileStore", "MemoryStore", "RedisStateStore", "SQLiteStateStore", "is_there", "open_store"]
 
 ENTRY_POINTS = "alchemy.state_stores"
 _HOMES = {
     "FileStore": "alchemy.stores._filesystem",
     "MemoryStore": "alchemy.stores._memory",
+    "RedisStateStore": "alchemy.stores._redis",
     "SQLiteStateStore": "alchemy.stores._sqlite",
 }
 """Where the public names are; imported when they are used."""
 _SCHEMES: dict[str, str] = {
+    "redis": "RedisStateStore",
+    "rediss": "RedisStateStore",
     "sqlite": "SQLiteStateStore",
 }
 """Which class opens a URL of which scheme, with its `from_url`; `file` and `memory` are read here."""
