@@ -31,7 +31,7 @@ def anyio_backend() -> str:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hide the developer's own settings from every test, and undo what a command does to its process."""
     for name in list(os.environ):
-        if name.startswith(("ALCHEMY_", "CLOUDFLARE_")):
+        if name.startswith(("ALCHEMY_", "CLOUDFLARE_")) or name == "CI":
             monkeypatch.delenv(name)
     folder = Path.cwd()
     monkeypatch.setattr(config, "launch", ContextVar("alchemy_launch", default=None))

@@ -44,6 +44,7 @@ class AppOptions(NestedOptions, total=False):
     stage: str | None
     phase: Phase | None
     state_dir: str | os.PathLike[str] | None
+    ci_state_store_check: bool | None
     enable_locking: bool | None
     lock_timeout: float | None
     backups: int | None
@@ -55,13 +56,18 @@ class AppOptions(NestedOptions, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The options of a scope, resolved. The table `OPTIONS` says what each means, and its unit."""
+    """The options of a scope, resolved. The table `OPTIONS` says what each means, and its unit.
+
+    Attributes:
+        said: the names of those that some source said; the others hold their defaults.
+    """
 
     stage: str
     phase: Phase = "up"
     password: str | None = field(default=None, repr=False)
     state_store: StateStore | str | None = None
     state_dir: str = ".alchemy"
+    ci_state_store_check: bool = True
     enable_locking: bool = True
     lock_timeout: float = 30.0
     destroy_strategy: Strategy = "sequential"
@@ -78,6 +84,12 @@ class Settings:
     quiet: bool = False
     verbose: bool = False
     local: bool = False
+    said: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @property
+    def is_place_said(self) -> bool:
+        """Whether anybody said where state is kept, be it the default place."""
+        return not self.said.isdisjoint(("state_store", "state_dir"))
 
     def nested(self, options: Mapping[str, Any]) -> Settings:
         """Give the settings of a nested scope: these, with `options` on top.
@@ -162,14 +174,38 @@ def resolve(options: Mapping[str, Any]) -> Settings:
         project_options(current.root),
     ]
     values: dict[str, Any] = {}
+    ranks: dict[str, int] = {}
     for option in OPTIONS:
-        for source in sources:
+        for rank, source in enumerate(sources):
             if option.name in source:
-                values[option.name] = source[option.name]
+                values[option.name], ranks[option.name] = source[option.name], rank
                 break
         else:
             values[option.name] = option.default() if callable(option.default) else option.default
-    return Settings(**values)
+    if ranks.get("state_dir", len(sources)) < ranks.get("state_store", 0):
+        values["state_store"] = None  # `--state-dir x` means that folder, whatever store the project has
+        del ranks["state_store"]
+    return Settings(**values, said=frozenset(ranks))
+
+
+def check_lasting(settings: Settings) -> None:
+    """Refuse the default place for state where nothing on the disk outlives the run.
+
+    Raises:
+        ConfigurationError: this is CI, and nobody said where state is to be kept.
+    """
+    if settings.is_place_said or settings.local or not settings.ci_state_store_check or not _is_ci():
+        return
+    raise ConfigurationError(
+        f"this is CI (CI={os.environ['CI']}), and state would be kept in {settings.state_dir} on the runner, "
+        "whose disk is thrown away: the next run would know nothing of what this one made, and create everything again",
+        hint="say where state is kept: state_store in [tool.alchemy], --state-store URL or ALCHEMY_STATE_STORE; "
+        "where that folder does last, --state-dir, or ALCHEMY_CI_STATE_STORE_CHECK=false",
+    )
+
+
+def _is_ci() -> bool:
+    return os.environ.get("CI", "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
 def project_options(root: Path) -> dict[str, Any]:
@@ -215,10 +251,12 @@ def _parsed(parse: Callable[[str], Any], text: str, what: str) -> Any:
 
 def _checked(option: Option, value: Any, what: str) -> Any:
     if option.name in ("password", "state_store", "stage", "state_dir"):
-        if option.name == "state_store" or isinstance(value, str):
+        if isinstance(value, str) or (option.name == "state_store" and hasattr(value, "acquire")):
             return value
-        if option.name == "state_dir" and isinstance(value, os.PathLike):
+        if option.name in ("state_dir", "state_store") and isinstance(value, os.PathLike):
             return os.fspath(cast("os.PathLike[str]", value))
+        if option.name == "state_store":
+            raise ConfigurationError(f"{what} must be a state store or its URL, not {type(value).__name__}")
         raise ConfigurationError(f"{what} must be text, not {type(value).__name__}")
     if isinstance(value, bool) != (option.parse is flag):
         raise ConfigurationError(f"{what} cannot be {value!r}")

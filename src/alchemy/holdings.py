@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from alchemy import state
+from alchemy import config, state
 from alchemy.config import Launch, Settings
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
 from alchemy.errors import StateDamaged, StateError
 from alchemy.history import surplus
-from alchemy.names import unit_of
+from alchemy.names import RESERVED_STAGE, unit_of
 from alchemy.ports import Lease, Owner, Snapshot, StateStore
 from alchemy.scope import Scope
 from alchemy.state import Application
@@ -46,6 +46,7 @@ class Holdings:
         self._stores: list[StateStore] = []
         self._left: list[Session] = []
         run.locate = lambda settings: self._store(settings).url
+        run.address = self._address
         self.salvages: Callable[[str], bool] = lambda _chain: launch.rebuild
         self.put_aside = False
         self.reopens: Callable[[str], bool] = lambda _chain: True
@@ -53,8 +54,14 @@ class Holdings:
     # Taking
 
     async def open_unit(self) -> None:
-        """Open the store that the settings ask for, and take the run's unit in it."""
+        """Open the store that the settings ask for, and take the run's unit in it.
+
+        Raises:
+            ConfigurationError: nobody asked for one, and that of this machine would not last.
+        """
         run = self._run
+        if run.settings.stage != RESERVED_STAGE:
+            config.check_lasting(run.settings)
         store = self._store(run.settings)
         await store.init()
         run.lineage = (await self._application(store)).lineage
@@ -82,16 +89,21 @@ class Holdings:
 
     def _store(self, settings: Settings) -> StateStore:
         """Give the store that settings ask for; one per URL."""
-        from alchemy.stores import open_store
+        from alchemy.stores import store_of
 
-        given = settings.state_store
-        root = str(self._launch.root / settings.state_dir)
-        store = open_store(given or root) if given is None or isinstance(given, str) else given
+        store = store_of(settings, self._launch.root)
         for known in self._stores:
             if known.url == store.url:
                 return known
         self._stores.append(store)
         return store
+
+    def _address(self, settings: Settings) -> str:
+        """Say in a record where a store is: without credentials, and so that a project may be moved as a whole."""
+        from alchemy.stores import is_relative
+
+        said = settings.state_store
+        return said if isinstance(said, str) and is_relative(said) else self._store(settings).url
 
     async def _session(self, store: StateStore, chain: str) -> Session:
         unit = unit_of(chain)

@@ -111,17 +111,27 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         name="state_store",
-        help="Where state is kept: a store, or its URL. Default: the files of `state_dir`.",
+        help="Where state is kept: a store, or its URL, such as `sqlite:state.db`; what is relative in it is so to the "
+        "project's folder. Default: the files of `state_dir`.",
         parse=str,
         env="ALCHEMY_STATE_STORE",
         nested=True,
     ),
     Option(
         name="state_dir",
-        help="The folder of the file store.",
+        help="The folder of the file store, and of what `--local` keeps. Said in a stronger place than `state_store`, "
+        "it is where state is kept.",
         parse=str,
         default=".alchemy",
         env="ALCHEMY_STATE_DIR",
+    ),
+    Option(
+        name="ci_state_store_check",
+        help="Refuse to work on a stage in CI (`CI` is set) when nobody said where state is kept: the runner's disk "
+        "does not last. With `local`, and in tests, nothing is refused.",
+        parse=flag,
+        default=True,
+        env="ALCHEMY_CI_STATE_STORE_CHECK",
     ),
     Option(
         name="enable_locking",

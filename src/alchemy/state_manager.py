@@ -47,15 +47,16 @@ class StateManager:
     """
 
     def __init__(self, store: StateStore | str | Path | None = None, *, operation: str = "manage") -> None:
-        from alchemy.stores import open_store
+        from alchemy.stores import open_store, store_of
 
         settings = config.resolve({})
         launch = config.launch.get() or Launch()
         given = store if store is not None else settings.state_store
-        if given is None:
-            given = launch.root / settings.state_dir
-        self._owns = isinstance(given, str | Path)
-        self._store = open_store(given) if isinstance(given, str | Path) else given
+        self._owns = given is None or isinstance(given, str | Path)
+        if store is None:
+            self._store = store_of(settings, launch.root)
+        else:
+            self._store = open_store(store, root=launch.root) if isinstance(store, str | Path) else store
         self._owner = owner_of(operation)
         self._patience = settings.lock_timeout
         self._ready = False

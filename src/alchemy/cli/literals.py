@@ -19,12 +19,14 @@ class Opened:
     Attributes:
         app: the application's name; `None` when it is computed.
         options: those of `OPTIONS` that are written as plain values.
-        computed: those that are given, but computed.
+        computed: those that are given, or may be, but computed.
+        hidden: those of them that are surely given.
     """
 
     app: str | None
     options: dict[str, str | bool] = field(default_factory=dict[str, str | bool])
     computed: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
 
 
 def opened_in(source: bytes | str) -> list[Opened]:
@@ -100,6 +102,7 @@ def _opened(call: ast.Call, constants: dict[str, str | bool]) -> Opened:
             options[name] = plain
         elif not (isinstance(value, ast.Constant) and value.value is None):
             computed.add(name)
+    hidden = frozenset(computed)
     if any(keyword.arg is None for keyword in call.keywords):  # **options may hold any of them
         computed |= OPTIONS - options.keys()
-    return Opened(app if isinstance(app, str) else None, options, frozenset(computed))
+    return Opened(app if isinstance(app, str) else None, options, frozenset(computed), hidden)

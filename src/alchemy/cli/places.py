@@ -87,14 +87,15 @@ def _opened_by(program: Path) -> list[Opened]:
 @contextlib.asynccontextmanager
 async def opened_store(place: Place) -> AsyncGenerator[StateStore]:
     """Open the place's store for reading; nothing is made where there is none."""
-    from alchemy.stores import open_store
+    from alchemy.stores import store_of
     from alchemy.upkeep.stores import check_there
 
     settings = place.settings
     folder = place.root / settings.state_dir
-    given = settings.state_store
-    store = open_store(given or str(folder)) if given is None or isinstance(given, str) else given
-    if given is None and not folder.is_dir():
+    check_said(place)
+    store = store_of(settings, place.root)
+    if settings.state_store is None and not folder.is_dir():
+        config.check_lasting(settings)
         raise ConfigurationError(
             f"there is no state in {shown(folder)}",
             hint="deploy something first, or say where it is: --state-dir DIR, --state-store URL",
@@ -105,6 +106,16 @@ async def opened_store(place: Place) -> AsyncGenerator[StateStore]:
         yield store
     finally:
         await store.deinit()
+
+
+def check_said(place: Place) -> None:
+    """Raise `ConfigurationError` when the program keeps its state in a store that only running it would tell."""
+    if not place.settings.is_place_said and any("state_store" in opened.hidden for opened in place.opened):
+        assert place.program is not None
+        raise ConfigurationError(
+            f"{shown(place.program)} makes its state store itself, so it must be said where that is",
+            hint="--state-store URL, ALCHEMY_STATE_STORE, or state_store in [tool.alchemy]",
+        )
 
 
 def reading(place: Place, work: Callable[[StateStore], Awaitable[T]]) -> T:

@@ -75,7 +75,7 @@ class Places:
             )
         self._check_store(scope)
         seq, seen = self._ticks(record, scope.parent, [])
-        props = _props(scope)
+        props = self._props(scope)
         if record is None or record.seq != seq or record.props != props:
             if record is None:
                 run.begun.add(scope.chain)
@@ -99,6 +99,15 @@ class Places:
                 f"and the program wants its state in {wanted}",
                 hint="leave its state_store as it was; or deploy once without its resources, and change it then",
             )
+
+    def _props(self, scope: Scope) -> JsonObject:
+        """Give what a scope's record keeps of its options: what is needed to destroy what is in it."""
+        assert scope.parent is not None
+        said: JsonObject = {name: scope.given[name] for name in PER_SCOPE if name in scope.given}
+        store = scope.settings.state_store
+        if store is None or store is scope.parent.settings.state_store:
+            return said
+        return {"state_store": self.run.address(scope.settings), **said}
 
     def leave(self, scope: Scope) -> None:
         """Take note that a nested scope was left: what is declared next may depend on all of it."""
@@ -124,19 +133,3 @@ def _newer(scope: Scope | None, seq: int) -> None:
     while scope is not None and scope.newest < seq:
         scope.newest = seq
         scope = scope.parent
-
-
-def _props(scope: Scope) -> JsonObject:
-    """Give what a scope's record keeps of its options: what is needed to destroy what is in it."""
-    store = _store_url(scope)
-    said = {name: scope.given[name] for name in PER_SCOPE if name in scope.given}
-    return {"state_store": store, **said} if store else said
-
-
-def _store_url(scope: Scope) -> str | None:
-    """Give the URL of a scope's own store, if it has one."""
-    assert scope.parent is not None
-    store = scope.settings.state_store
-    if store is scope.parent.settings.state_store or store is None:
-        return None
-    return store if isinstance(store, str) else store.url

@@ -93,6 +93,8 @@ class Run:
         self._shared: dict[str, asyncio.Future[Any]] = {}
         self.locate: Callable[[Settings], str]
         """Gives the URL of the store that settings ask for."""
+        self.address: Callable[[Settings], str]
+        """Gives what a record keeps of it: that URL, or where it lies in the project's folder."""
         self.scope_settings: dict[str, Settings] = {}
         """Of nested scopes that have a password of their own, by chain."""
         self._ciphers: dict[tuple[str, str], Cipher] = {}

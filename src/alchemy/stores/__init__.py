@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from alchemy.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from alchemy.config import Settings
     from alchemy.ports import StateStore
     from alchemy.stores._filesystem import FileStore
     from alchemy.stores._memory import MemoryStore
     from alchemy.stores._redis import RedisStateStore
     from alchemy.stores._sqlite import SQLiteStateStore
 
-__all__ = ["FileStore", "MemoryStore", "RedisStateStore", "SQLiteStateStore", "is_there", "open_store"]
+__all__ = [
+    "FileStore",
+    "MemoryStore",
+    "RedisStateStore",
+    "SQLiteStateStore",
+    "is_relative",
+    "is_there",
+    "open_store",
+    "store_of",
+]
 
 ENTRY_POINTS = "alchemy.state_stores"
 _HOMES = {
@@ -31,10 +41,20 @@ _SCHEMES: dict[str, str] = {
     "sqlite": "SQLiteStateStore",
 }
 """Which class opens a URL of which scheme, with its `from_url`; `file` and `memory` are read here."""
+_OF_FILES = ("file", "sqlite")
+"""Schemes whose path lies on this machine, and may be relative."""
 _BUILT_IN = ("file", "memory", *_SCHEMES)
 
 
-def open_store(place: str | Path) -> StateStore:
+def store_of(settings: Settings, root: Path) -> StateStore:
+    """Give the store that settings ask for, of the project in `root`. Raises as `open_store` does."""
+    chosen = settings.state_store
+    if chosen is not None and not isinstance(chosen, str):
+        return chosen
+    return open_store(chosen if chosen is not None else Path(settings.state_dir), root=root)
+
+
+def open_store(place: str | Path, *, root: Path | None = None) -> StateStore:
     """Give the store for a place; nothing is opened before its `init`.
 
     Args:
@@ -42,10 +62,13 @@ def open_store(place: str | Path) -> StateStore:
             object), `memory:NAME` (that of this process which is called so, if it is still there),
             or a scheme of an installed package, which names a callable that takes the URL under the entry point
             group `alchemy.state_stores`.
+        root: what a relative path is relative to, also that of a `file:` or `sqlite:` URL; `None`: the current folder.
 
     Raises:
         ConfigurationError: nobody knows the scheme; the message lists those there are.
     """
+    if root is not None:
+        place = _placed(place, root)
     if isinstance(place, Path):
         return _file_store(place)
     scheme, colon, _ = place.partition(":")
@@ -66,10 +89,29 @@ def open_store(place: str | Path) -> StateStore:
     return _third_party(scheme, place)
 
 
+def is_relative(place: str) -> bool:
+    """Say whether a place means another one in another folder."""
+    parts = urlsplit(place)
+    return parts.scheme in ("", *_OF_FILES) and bool(parts.path) and not parts.netloc and parts.path[0] != "/"
+
+
+def _placed(place: str | Path, root: Path) -> str | Path:
+    """Give a place in full."""
+    if isinstance(place, Path):
+        return root / place
+    if not is_relative(place):
+        return place
+    parts = urlsplit(place)
+    if not parts.scheme:
+        return root / place
+    path = quote((root / unquote(parts.path)).absolute().as_posix())
+    return f"{parts.scheme}://{path}" + (f"?{parts.query}" if parts.query else "")
+
+
 def is_there(url: str) -> bool:
-    """Say whether there is something to open: a store of files makes its folder when it is opened for use."""
+    """Say whether there is something to open: a store on this machine makes its place when it is opened for use."""
     parts = urlsplit(url)
-    return parts.scheme != "file" or Path(unquote(parts.path)).is_dir()
+    return parts.scheme not in _OF_FILES or Path(unquote(parts.path)).exists()
 
 
 def _file_store(path: Path) -> StateStore:

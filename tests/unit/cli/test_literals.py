@@ -45,8 +45,11 @@ def test_what_is_written_plainly_is_found(source: str, expected: Opened) -> None
     [
         ('alchemy(f"notes-{x}")', Opened(None)),
         ("alchemy(name())", Opened(None)),
-        ('alchemy("notes", stage=x())', Opened("notes", computed=frozenset({"stage"}))),
-        ('alchemy("notes", stage="a" + "b")', Opened("notes", computed=frozenset({"stage"}))),
+        ('alchemy("notes", stage=x())', Opened("notes", computed=frozenset({"stage"}), hidden=frozenset({"stage"}))),
+        (
+            'alchemy("notes", stage="a" + "b")',
+            Opened("notes", computed=frozenset({"stage"}), hidden=frozenset({"stage"})),
+        ),
         (
             'alchemy("notes", stage="prod", **more)',
             Opened("notes", {"stage": "prod"}, frozenset({"state_dir", "state_store", "local"})),

@@ -75,6 +75,24 @@ def test_third_parties_bring_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "mine:" in str(refused.value.hint)
 
 
+def test_an_installed_distribution_brings_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What packaging writes beside an installed package is enough; that is what a third party ships."""
+    (tmp_path / "shelf.py").write_text(
+        "from alchemy.stores import MemoryStore\n"
+        "class ShelfStore(MemoryStore):\n"
+        "    def __init__(self, url):\n"
+        "        super().__init__()\n"
+        "        self.asked = url\n"
+    )
+    facts = tmp_path / "shelf-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: shelf\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[alchemy.state_stores]\nshelf = shelf:ShelfStore\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    store = open_store("shelf://hall/top?deep=1")
+    assert (type(store).__name__, getattr(store, "asked", None)) == ("ShelfStore", "shelf://hall/top?deep=1")
+
+
 def test_names_of_the_module() -> None:
     """Only what is exported can be had."""
     with pytest.raises(AttributeError, match="OtherStore"):

@@ -34,7 +34,7 @@ async def test_contents_follow_nested_stores(tmp_path: Path, kind: str) -> None:
     stores = Stores(first)
     contents = await stores.contents("notes/dev")
     assert list(contents.records) == ["notes/dev", "notes/dev/inner", "notes/dev/inner/deep", "notes/dev/top"]
-    assert contents.kept_in == {"notes/dev/inner": f"file:{tmp_path}/inner"}
+    assert contents.kept_in == {"notes/dev/inner": f"file://{tmp_path}/inner"}
     assert list(contents.within("notes/dev/inner").records) == ["notes/dev/inner", "notes/dev/inner/deep"]
     await stores.close()
     await first.deinit()

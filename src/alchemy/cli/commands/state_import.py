@@ -111,14 +111,17 @@ def _refuse_own_folder(place: Place, path: Path) -> None:
 
 
 async def _work(place: Place, request: Request, *, write: bool) -> Sequence[Import]:
+    from alchemy import config
+    from alchemy.cli.places import check_said
     from alchemy.importing import Import, dry_run, run_import
-    from alchemy.stores import open_store
+    from alchemy.stores import store_of
 
+    check_said(place)
     folder = place.root / place.settings.state_dir
-    wanted = place.settings.state_store
-    if not write and wanted is None and not folder.is_dir():
+    if not write and place.settings.state_store is None and not folder.is_dir():
         return [Import(plan=plan) for plan in await dry_run(None, request)]
-    store: StateStore = open_store(wanted or str(folder)) if wanted is None or isinstance(wanted, str) else wanted
+    config.check_lasting(place.settings)
+    store: StateStore = store_of(place.settings, place.root)
     try:
         if write:
             return await run_import(store, request)
