@@ -16,7 +16,7 @@ from alchemy.errors import ConfigurationError
 from alchemy.opening import destroy_unit
 from alchemy.ports import StateStore
 from alchemy.state_manager import StateManager
-from alchemy.stores import MemoryStore, open_store, store_of
+from alchemy.stores import MemoryStore, is_there, open_store, store_of
 from alchemy.stores._memory import Memory
 
 pytestmark = pytest.mark.anyio
@@ -181,3 +181,10 @@ async def test_a_record_keeps_a_relative_place_as_it_is(tmp_path: Path) -> None:
     await deploy(program, store)
     await deploy(things(), store)
     assert not list((tmp_path / "inner").rglob("resources"))
+
+
+def test_a_file_of_sqlite_lies_in_the_project_too(tmp_path: Path) -> None:
+    """As a folder does; and it is known not to be there before it is."""
+    store = open_store("sqlite:kept.db", root=tmp_path)
+    assert store.url == f"sqlite://{tmp_path}/kept.db"
+    assert not is_there(store.url)
