@@ -28,6 +28,8 @@ from alchemy.state import Generation, Record, Status
 
 T = TypeVar("T")
 _OLD = "\0"
+_SETTLED = frozenset({Status.CREATED, Status.UPDATING, Status.UPDATED})
+"""One that is `creating` keeps that status: what it says of the object is looked for before it is deleted."""
 
 
 class Doomed(NamedTuple):
@@ -47,6 +49,22 @@ class Doomed(NamedTuple):
         """Give what decides its place in the order."""
         of = self.old or self.record
         return Node(self.name, of.seq, of.seen, of.deps)
+
+
+def wants_intent(item: Doomed) -> bool:
+    """Say whether its record has to say that it is to be deleted before the provider is called."""
+    record = item.record
+    return (
+        item.old is None
+        and record.status in _SETTLED
+        and bool(record.provider)
+        and not (record.protect or record.retain or record.is_scope)
+    )
+
+
+def intent_of(record: Record) -> Record:
+    """Give a record that says so."""
+    return msgspec.structs.replace(record, status=Status.DELETING)
 
 
 def doom(records: Iterable[tuple[Record, Session]], *, whole: bool) -> list[Doomed]:
@@ -70,10 +88,13 @@ class Deleter:
     def __init__(self, run: Run, options: Finalize) -> None:
         self.run = run
         self.limits = Limits(run, options)
-        self._dropped: dict[Session, Awaitable[None]] = {}
+        self._dropped: set[Session] = set()
 
-    async def delete(self, item: Doomed) -> None:
+    async def delete(self, item: Doomed, *, intended: bool = False) -> None:
         """Delete the object and drop the record, or the old generation from it; report it.
+
+        Args:
+            intended: the record says already that it is to be deleted.
 
         Raises:
             AlchemyError: it could not be deleted; the record says that it was to be.
@@ -99,8 +120,8 @@ class Deleter:
             self.run.finished(record.fqn, record.kind, "forgotten", None, 0.0)
             return
         began = self.run.began(record.fqn, record.kind, "delete")
-        if record.status is not Status.DELETING and record.status is not Status.CREATING:
-            await session.put(msgspec.structs.replace(record, status=Status.DELETING))
+        if record.status in _SETTLED and not intended:
+            await session.put(intent_of(record))
         outcome = await self._delete_object(item)
         self._drop(record, session)
         self.run.finished(record.fqn, record.kind, outcome, "delete", began)
@@ -190,12 +211,13 @@ class Deleter:
         """Forget a record whose object is gone. Nobody waits for the disk: should the commit be lost, the record
         says `deleting`, and deleting again what is gone is success. The last one is awaited at the end.
         """
-        self._dropped[session] = session.drop(record.fqn)
+        self._dropped.add(session)
+        session.drop_soon(record.fqn)
 
     async def flush(self) -> None:
         """Wait until all that was dropped is durable."""
-        for durable in self._dropped.values():
-            await durable
+        for session in self._dropped:
+            await session.until_dropped()
 
 
 def failed(item: Doomed, error: Exception) -> ResourceFailed:

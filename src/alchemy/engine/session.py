@@ -50,6 +50,8 @@ class Session:
         self._operation = operation
         self._asking = asyncio.Lock()
         self._backup: Awaitable[None] | None = None
+        self._leaving: list[str] = []
+        self._left: Awaitable[None] | None = None
         self.unwritten: Record | None = None
         """The unit's own record, when it is new: it is written with whatever is written first."""
         self.unnamed: dict[str, dict[bytes, str]] = {}
@@ -93,6 +95,8 @@ class Session:
     def put_all(self, records: Sequence[Record], *, drop: Sequence[str] = ()) -> Awaitable[None]:
         """Write several records in one commit."""
         lease = self._held()
+        if self._leaving:
+            drop = self._take_leaving(records, drop)
         if not self.written:
             self._back_up(lease)
         own, self.unwritten = self.unwritten, None
@@ -116,7 +120,43 @@ class Session:
             self._back_up(lease)
         for fqn in fqns:
             self.records.pop(fqn, None)
-        return self._after_backup(self.store.delete(lease, *fqns))
+        leaving, self._leaving = self._leaving, []
+        return self._after_backup(self.store.delete(lease, *leaving, *fqns))
+
+    def drop_soon(self, fqn: str) -> None:
+        """Forget a record with whatever is written next, or else at the end of this turn of the loop.
+
+        For records that go by the thousand, and whose loss nobody waits for; see `until_dropped`.
+        """
+        self.records.pop(fqn, None)
+        if not self._leaving:
+            asyncio.get_running_loop().call_soon(self._drop_leaving)
+        self._leaving.append(fqn)
+
+    async def until_dropped(self) -> None:
+        """Wait until all is durable that was dropped soon. What went along with other records is not waited for:
+        whoever wrote those does that.
+        """
+        self._drop_leaving()
+        left, self._left = self._left, None
+        if left is not None:
+            await left
+
+    def _drop_leaving(self) -> None:
+        if self._leaving:
+            try:
+                self._left = self.drop()
+            except Exception as error:  # a callback of the loop can raise it to nobody
+                failed = self._left = asyncio.get_running_loop().create_future()
+                failed.set_exception(error)
+
+    def _take_leaving(self, records: Sequence[Record], drop: Sequence[str]) -> Sequence[str]:
+        """Give what is to be dropped along with records."""
+        if not {record.fqn for record in records}.isdisjoint(self._leaving):
+            self._drop_leaving()  # and written again: in two commits, for in one a store may do it in any order
+            return drop
+        leaving, self._leaving = self._leaving, []
+        return (*leaving, *drop)
 
     def _back_up(self, lease: Lease) -> None:
         """Begin to keep a copy of the unit as it is, if there is anything to keep. The store keeps the order."""
@@ -152,6 +192,8 @@ class Session:
         if self.lease is None:
             return
         try:
+            if not lost:
+                self._drop_leaving()
             if self.written and not lost:
                 await self.store.fold(self.lease)
         finally:

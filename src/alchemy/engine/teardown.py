@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from contextlib import nullcontext
 
 from alchemy.engine.calling import ensure_held
-from alchemy.engine.deleting import Deleter, Doomed, failed
+from alchemy.engine.deleting import Deleter, Doomed, failed, wants_intent
 from alchemy.engine.run import Run, Stopped
+from alchemy.engine.upcoming import Next, Upcoming
 from alchemy.engine.values import Codec
 from alchemy.errors import AlchemyError, LeaseLost, ResourceFailed
 from alchemy.events import Planned
@@ -32,13 +33,13 @@ class Destroyer:
         self.destroyed: list[str] = []
         self._order = Teardown([])
         self._by_name: dict[str, Doomed] = {}
-        self._waiting: deque[str] = deque()
         self._active = 0
         self._idle = asyncio.Event()
         self._deleter = Deleter(run, options)
+        self._width = self._how_many()
+        self._upcoming = Upcoming(nursery, self._width if options.strategy == "parallel" else 0, self._may_go_ahead)
 
-    @property
-    def _width(self) -> int:
+    def _how_many(self) -> int:
         match self.options.strategy:
             case "sequential":
                 return 1
@@ -46,6 +47,16 @@ class Destroyer:
                 return self.options.batch_size
             case "parallel":
                 return self.run.settings.parallelism
+
+    def _may_go_ahead(self, item: Doomed) -> bool:
+        """Whether its intent may be written before its turn comes: not where a scope says one after the other."""
+        fqn = item.record.fqn
+        return (
+            self.options.strategy == "parallel"
+            and wants_intent(item)
+            and fqn not in self.run.undeletable
+            and isinstance(self._deleter.limits.lane(parent(fqn)), nullcontext)
+        )
 
     def plan(self, doomed: list[Doomed]) -> list[str]:
         """Report what would be destroyed, in order; touch nothing."""
@@ -70,13 +81,17 @@ class Destroyer:
         await self._check_targets(doomed)
         order = self._order = _teardown(doomed)
         self._by_name = {item.name: item for item in doomed}
-        self._waiting += order.ready()
-        while True:
-            self._staff()
-            await self._until_idle()
-            if not self._may_start or self.errors or not len(order):
-                break
-            self._waiting.append(order.unblock())
+        self._add(order.ready())
+        try:
+            while True:
+                self._staff()
+                await self._until_idle()
+                if not self._may_start or self.errors or not len(order):
+                    break
+                self._add([order.unblock()])
+        finally:
+            if self.run.lost is None:
+                self._upcoming.take_back()
         await self._deleter.flush()
         if self.run.stopping:
             raise Stopped
@@ -105,37 +120,45 @@ class Destroyer:
 
     def _staff(self) -> None:
         """Set as many to work as there is work for, and the strategy allows."""
-        while self._waiting and self._active < self._width and self._may_start:
+        while self._upcoming and self._active < self._width and self._may_start:
             self._active += 1
             self.nursery.start(self._work())
+
+    def _add(self, names: list[str]) -> None:
+        self._upcoming.add(self._by_name[name] for name in names)
 
     async def _work(self) -> None:
         """Destroy one after the other, until none may go."""
         order = self._order
-        while self._waiting and self._may_start:
-            item = self._by_name[self._waiting.popleft()]
-            error = await self._one(item)
-            await asyncio.sleep(0)  # a request to stop that has come meanwhile is heard before the next begins
-            if error is None:
-                order.gone(item.name)
-                self._waiting += order.ready()
-                if self._active < self._width:
-                    self._staff()
-            else:
-                self.errors.append(error)
-        self._active -= 1
-        if self._active == 0:
-            self._idle.set()
+        try:
+            while self._upcoming and self._may_start:
+                following = self._upcoming.take()
+                error = await self._one(following)
+                await asyncio.sleep(0)  # a request to stop that has come meanwhile is heard before the next begins
+                if error is None:
+                    order.gone(following.item.name)
+                    self._add(order.ready())
+                    if self._active < self._width:
+                        self._staff()
+                else:
+                    self.errors.append(error)
+        finally:
+            self._active -= 1
+            if self._active == 0:
+                self._idle.set()
 
-    async def _one(self, item: Doomed) -> Exception | None:
+    async def _one(self, following: Next) -> Exception | None:
+        item, intent = following
         began = time.monotonic()
         fqn, kind = item.record.fqn, (item.old or item.record).kind
         failure: Exception | None = self.run.undeletable.get(fqn) if item.old is None else None
         if failure is not None:
             return failure
         try:
+            if intent is not None:
+                await intent.durable()
             async with self._deleter.limits.lane(parent(fqn)), self.run.limit:
-                await self._deleter.delete(item)
+                await self._deleter.delete(item, intended=intent is not None)
             if not item.record.is_scope and item.old is None:
                 self.destroyed.append(fqn)
         except LeaseLost as error:
