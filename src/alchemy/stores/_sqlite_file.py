@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable
@@ -104,16 +106,16 @@ class SQLiteFile:
             except sqlite3.Error as error:
                 if _code(error) not in _BUSY or time.monotonic() > end:
                     raise self._refused(error) from error
+            except OSError as error:
+                raise self._refused_by_system(error) from error
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def _connect(self) -> None:
         try:
-            Path(self.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _make(Path(self.path))
         except OSError as error:
-            hint = remedy(error).replace(" (--state-dir)", "")
-            raise StateError(f"{self.where} cannot be opened: {error.strerror}", hint=hint) from error
+            raise self._refused_by_system(error) from error
         database = sqlite3.connect(self.path, timeout=0, isolation_level=None)
         try:
             database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk, and not only in the system's hands
@@ -129,6 +131,10 @@ class SQLiteFile:
     def _opened(self) -> sqlite3.Connection:
         assert self._database is not None
         return self._database
+
+    def _refused_by_system(self, error: OSError) -> StateError:
+        hint = remedy(error).replace(" (--state-dir)", "")
+        return StateError(f"{self.where} cannot be used: {error.strerror}, {error.filename}", hint=hint)
 
     def _refused(self, error: sqlite3.Error) -> StateError:
         code = _code(error)
@@ -149,6 +155,24 @@ class SQLiteFile:
                 hint=f"let that process go on, or end it (fuser {self.path} names it)",
             )
         return StateError(f"{self.where} cannot be used: {error}", hint=_HINTS.get(code, "check that file"))
+
+
+def _make(path: Path) -> None:
+    """Make an empty file that nobody else may read, unless there is one.
+
+    It gets its name after it was closed: closing a file that this process also has open as a database takes away all
+    locks on that database.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists():
+        return
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    os.close(os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        with contextlib.suppress(OSError):  # it exists by now, or there are no links here: then SQLite makes it
+            path.hardlink_to(aside)
+    finally:
+        aside.unlink()
 
 
 def _code(error: sqlite3.Error) -> int:
