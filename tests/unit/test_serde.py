@@ -87,7 +87,7 @@ def test_what_only_looks_alike_is_another(one: Any, other: Any) -> None:
         UUID(int=7),
         Decimal("1.50"),
         {1, 2, 3},
-        {"a", b"b"},
+        pytest.param({"a", b"b"}, id="a set of two types"),
         Point(1, [Point(2)]),
         {"@secret": 1},
         {"@@x": {"@": 2}},
