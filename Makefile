@@ -14,6 +14,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 # More arguments for what is run: make test ARGS="tests/unit -k order"
 ARGS ?=
+# How many processes run the tests, each whole files of them; 0: none but pytest's own, for a debugger.
+JOBS ?= auto
 
 # pyright fetches its JavaScript part once; kept with the rest of the environment, `make setup` leaves nothing to fetch.
 export PYRIGHT_PYTHON_CACHE_DIR := $(CURDIR)/$(VENV)/pyright
@@ -35,7 +37,7 @@ demo: $(STAMPS)/project runtime ## Deploy, use, change and destroy the example o
 
 .PHONY: test
 test: setup ## Run every test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: torture
 torture: setup ## Run the long versions of the tests that inject faults: an hour

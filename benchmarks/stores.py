@@ -21,14 +21,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from measure import HERE, PROGRAMS, Failed, Sample, expect, median, run, work_folder
 
 from alchemy.stores import open_store
 from alchemy.testing.proxy import Proxy, Traffic
 
-sys.path.insert(0, str(HERE.parent / "tests" / "integration" / "stores"))
+sys.path.insert(0, str(HERE.parent))  # the servers are those of the tests
 
 STAGE = "bench"
 STEPS = ("create", "noop", "destroy")
@@ -65,7 +65,33 @@ def _sqlite(_: ExitStack, folder: Path) -> Place:
     return Place(f"sqlite:{folder / 'state.db'}")
 
 
-STORES: dict[str, Open] = {"file": _file, "sqlite": _sqlite}
+def _redis(stack: ExitStack, folder: Path) -> Place:
+    from tests.integration.stores.servers.redis import RedisServer
+
+    server = RedisServer(folder / "redis")
+    proxy = _behind_proxy(stack, server)
+    return Place(f"redis://127.0.0.1:{proxy.port}", proxy=proxy)
+
+
+class Server(Protocol):
+    """What the tests have for each kind of server."""
+
+    port: int
+
+    def start(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+def _behind_proxy(stack: ExitStack, server: Server) -> Proxy:
+    try:
+        server.start()
+    except (RuntimeError, OSError) as error:
+        raise Missing(str(error)) from error
+    stack.callback(server.kill)
+    return stack.enter_context(Proxy("127.0.0.1", server.port))
+
+
+STORES: dict[str, Open] = {"file": _file, "sqlite": _sqlite, "redis": _redis}
 
 
 @dataclass
