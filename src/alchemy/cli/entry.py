@@ -21,10 +21,11 @@ COMMANDS = {
     "state": "Look into the state: list, tree, get; import it from elsewhere.",
     "scope": "Look into scopes, and put them in order: list, inspect, logs, unlock, …",
     "local": "The Cloudflare on this machine: start, stop, status, reset, env.",
+    "state-service": "A state store for a team, on a machine of one's own: serve.",
     "completion": "Print what a shell needs to complete commands.",
 }
-"""What there is, with its line in the help. A module of the name under `commands` has it; only the one asked for
-is imported, which is what keeps `alchemy --help` quick."""
+"""What there is, with its line in the help. A module of the name (`-` is `_`) under `commands` has it; only the one
+asked for is imported, which is what keeps `alchemy --help` quick."""
 
 
 class Commands(click.Group):
@@ -63,7 +64,7 @@ class _Root(Commands):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module: Any = importlib.import_module(f"alchemy.cli.commands.{cmd_name}")
+        module: Any = importlib.import_module(f"alchemy.cli.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -1,0 +1,56 @@
+"""`alchemy state-service` as a process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Project, Running
+
+TOKEN = "a-token-of-tests"
+
+
+def ask(url: str, method: str, *params: Any) -> Any:
+    body = {"method": method, "params": params, "context": {"chain": ["notes", "prod"]}}
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=30) as answer:
+        return json.loads(answer.read()).get("result")
+
+
+def serve(project: Project) -> tuple[Running, str]:
+    running = project.start(
+        "state-service", "serve", "--data", "kept", "--port", "0", env={"ALCHEMY_STATE_TOKEN": TOKEN}
+    )
+    url = next(line for line in running.stdout if "serving" in line).split()[-1]
+    return running, url
+
+
+@pytest.mark.workerd
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_what_it_keeps_survives(project: Project, end: signal.Signals) -> None:
+    """It serves on loopback, and after a kill or an orderly end the next one has what was written."""
+    running, url = serve(project)
+    assert url.startswith("http://127.0.0.1:")
+    ask(url, "set", "api", {"id": "api"})
+    running.process.send_signal(end)
+    assert running.process.wait(timeout=30) == (-9 if end == signal.SIGKILL else 0)
+    running, url = serve(project)
+    assert ask(url, "get", "api") == {"id": "api"}
+    running.process.terminate()
+    assert running.process.wait(timeout=30) == 0
+    assert TOKEN not in "".join(
+        path.read_text(errors="replace") for path in project.folder.rglob("*") if path.is_file()
+    )
+
+
+def test_a_token_is_required(project: Project) -> None:
+    """Without a token nothing is served, and it is said how to make one."""
+    refused = project.run("state-service", "serve", "--data", "kept")
+    assert refused.returncode == 1
+    assert "ALCHEMY_STATE_TOKEN is not set" in refused.stderr
+    assert not (project.folder / "kept").exists()
