@@ -45,6 +45,7 @@ class StageScope(Scope):
         try:
             destroyed = [] if self.has_failed else await self.runner.finalize(self, options)
             self.opening.note_orphans()
+            await self.opening.settle_places()
         except BaseException as error:
             self.opening.note_orphans()
             await self.opening.close(ok=False, error=error)
@@ -220,6 +221,12 @@ class Opening:
             self.scope.nursery.release()
         if failure is not None:
             raise self.run.lost or failure
+
+    async def settle_places(self) -> None:
+        """Forget the order of earlier programs, now that all is as this one says; not after a failure."""
+        run = self.run
+        if run.phase == "up" and not self.scope.has_failed and not run.rebuilds and not run.orphans:
+            await self.engine.places.settle()
 
     def note_orphans(self) -> None:
         """Write down what has left the program and is still there; nothing, after everything was destroyed."""

@@ -2,7 +2,8 @@
 
 Every resource has `seq`, the tick at which it was declared, `seen`, the tick at which the program's `await` on it
 returned (or its scope was left), and `deps`, what was passed into it. A must outlive B when A is in B's deps, or
-when A had been seen before B was declared: B's declaration may have used what A gave.
+when A had been seen before B was declared: B's declaration may have used what A gave. After an edit that was cut short
+that is looked up epoch by epoch; see `epochs`.
 
 All edges apply to whole subtrees, and what is inside goes before what holds it. Ticks alone never form a
 cycle (A.seq < A.seen), so the order can be computed without listing the edges: a resource may go once no
@@ -12,12 +13,13 @@ resource that is still there was declared after it was seen.
 from __future__ import annotations
 
 import heapq
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from alchemy.epochs import Epochs, Node, Ticks
 from alchemy.names import parent
+
+__all__ = ["Clock", "Node", "Teardown", "keeps_seq"]
 
 
 class Clock:
@@ -38,28 +40,15 @@ class Clock:
         self._now = max(self._now, to)
 
 
-class Node(NamedTuple):
-    """One resource or scope to be destroyed.
-
-    Attributes:
-        fqn: its name; what lies below it in the path is inside it.
-        seq: when it was declared.
-        seen: when it was seen; `None`: not before its holder was.
-        deps: what it was made from; names that do not exist (any more) count for nothing.
-    """
-
-    fqn: str
-    seq: int
-    seen: int | None = None
-    deps: Sequence[str] = ()
-
-
 @dataclass(slots=True)
 class _Entry:
     node: Node
-    seen: float
+    places: list[Ticks | None]
+    """In each epoch."""
     waits_for: int = 0
     """How many that must go first are still there, by nesting, and the gate if that is shut."""
+    held: int = 0
+    """In how many epochs something is still there that was declared after it was seen."""
     holder: _Entry | None = None
     """The nearest one that it is in; waits for this one."""
     needs: list[_Gate] = field(default_factory=list["_Gate"])
@@ -78,29 +67,60 @@ class _Gate:
     blocks: list[_Entry | _Gate] = field(default_factory=list["_Entry | _Gate"])
 
 
+class _Ticking:
+    """What is held back by the ticks of one epoch."""
+
+    __slots__ = ("_by_seq", "_held")
+
+    def __init__(self, by_seq: list[tuple[int, str]], held: list[tuple[float, str]]) -> None:
+        heapq.heapify(by_seq)
+        heapq.heapify(held)
+        self._by_seq = by_seq
+        self._held = held
+
+    def freed(self, remaining: set[str]) -> Iterator[str]:
+        """Give, once, what was seen after all that remains was declared; its own `seq` never exceeds its own `seen`."""
+        by_seq, held = self._by_seq, self._held
+        while by_seq and by_seq[0][1] not in remaining:
+            heapq.heappop(by_seq)
+        newest = by_seq[0][0] if by_seq else 0
+        while held and held[0][0] <= newest:
+            yield heapq.heappop(held)[1]
+
+
 class Teardown:
     """Hand out what may be destroyed now, as what must go first is reported gone.
 
-    Costs O(n log n) for n nodes in all, whatever the number of pairs that the ticks order.
+    Costs O(n log n) for n nodes in all, whatever the number of pairs that the ticks order; for each epoch, if runs
+    were cut short.
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
-        self._entries = {node.fqn: _Entry(node, math.inf) for node in nodes}
+        nodes = list(nodes)
+        epochs = Epochs(nodes)
+        self._entries = {node.fqn: _Entry(node, epochs.places(node)) for node in nodes}
         self._gates: dict[str, _Gate] = {}
         self._remaining = set(self._entries)
         self._nearest: dict[str, _Entry | None] = {}
         for entry in self._entries.values():
             self._link(entry)
-        for entry in self._entries.values():
-            entry.seen = _effective_seen(entry)
         self._shut()
-        self._by_seq = [(-entry.node.seq, fqn) for fqn, entry in self._entries.items()]
-        heapq.heapify(self._by_seq)
-        self._candidates: list[tuple[float, int, str]] = []
-        for fqn, entry in self._entries.items():
-            if entry.waits_for == 0:
-                self._push(fqn, entry)
+        self._ticking = self._tick(epochs)
+        self._free = [fqn for fqn, entry in self._entries.items() if not entry.waits_for and not entry.held]
         self._given: set[str] = set()
+
+    def _tick(self, epochs: Epochs) -> list[_Ticking]:
+        by_seq: list[list[tuple[int, str]]] = [[] for _ in range(epochs.count)]
+        held: list[list[tuple[float, str]]] = [[] for _ in range(epochs.count)]
+        for fqn, entry in self._entries.items():
+            for epoch, seq in epochs.made(entry.node):
+                by_seq[epoch].append((-seq, fqn))
+            for epoch in range(epochs.count):
+                seen = _effective_seen(entry, epoch)
+                if seen is not None:
+                    held[epoch].append((-seen, fqn))
+                    entry.held += 1
+        return [_Ticking(*each) for each in zip(by_seq, held, strict=True)]
 
     def __len__(self) -> int:
         return len(self._remaining)
@@ -112,18 +132,17 @@ class Teardown:
 
     def ready(self) -> list[str]:
         """Give what may go now and was not given before, the newest first."""
-        if not self._candidates:
+        for ticking in self._ticking:
+            for fqn in ticking.freed(self._remaining):
+                entry = self._entries[fqn]
+                entry.held -= 1
+                if entry.held == 0 and entry.waits_for == 0:
+                    self._free.append(fqn)
+        if not self._free:
             return []
-        found: list[str] = []
-        while self._candidates:
-            fqn = self._candidates[0][2]
-            entry = self._entries[fqn]
-            if self._newest_other(entry) > entry.seen:
-                break
-            heapq.heappop(self._candidates)
-            if fqn not in self._given:
-                self._given.add(fqn)
-                found.append(fqn)
+        found = [fqn for fqn in self._free if fqn not in self._given]
+        self._free.clear()
+        self._given.update(found)
         return sorted(found, key=lambda fqn: -self._entries[fqn].node.seq)
 
     def gone(self, fqn: str) -> None:
@@ -140,8 +159,8 @@ class Teardown:
                 continue
             if isinstance(free, _Gate):
                 waiting += free.blocks
-            else:
-                self._push(free.node.fqn, free)
+            elif free.held == 0:
+                self._free.append(free.node.fqn)
 
     def unblock(self) -> str:
         """Give one more, the newest that nothing passed in holds back, when a damaged order lets none go."""
@@ -149,15 +168,6 @@ class Teardown:
         free = next((fqn for fqn in left if self._entries[fqn].waits_for == 0), left[0])
         self._given.add(free)
         return free
-
-    def _push(self, fqn: str, entry: _Entry) -> None:
-        heapq.heappush(self._candidates, (-entry.seen, -entry.node.seq, fqn))
-
-    def _newest_other(self, entry: _Entry) -> int:
-        """Give the largest `seq` that still exists. Its own can never exceed its own `seen`."""
-        while self._by_seq and self._by_seq[0][1] not in self._remaining:
-            heapq.heappop(self._by_seq)
-        return -self._by_seq[0][0] if self._by_seq else 0
 
     def _link(self, entry: _Entry) -> None:
         node = entry.node
@@ -202,16 +212,20 @@ class Teardown:
         return self._nearest[chain]
 
 
-def _effective_seen(entry: _Entry) -> float:
-    """Give when it was seen: itself, or the nearest holder that was."""
-    seq = entry.node.seq
+def _effective_seen(entry: _Entry, epoch: int) -> int | None:
+    """Give when it was first seen, itself or with a holder; `None`: nothing of that epoch has seen it."""
+    place = entry.places[epoch]
+    if place is None:
+        return None
+    found: int | None = None
     around: _Entry | None = entry
     while around is not None:
-        seen = around.node.seen
-        if seen is not None and seen >= seq:
-            return seen
+        held = around.places[epoch]
+        seen = None if held is None else held.seen
+        if seen is not None and seen >= place.seq and (found is None or seen < found):
+            found = seen
         around = around.holder
-    return math.inf
+    return found
 
 
 def _inside(fqn: str, holder: str) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
+from alchemy.epochs import node_of
 from alchemy.errors import StateError
 from alchemy.history import decode_backup
 from alchemy.names import is_within, leaf, parent
-from alchemy.order import Node, Teardown
+from alchemy.order import Teardown
 from alchemy.ports import Problem
 from alchemy.state import Generation, Record, is_object
 
@@ -95,7 +96,7 @@ def _wrong_with(record: Record, unit: str, known: _Known) -> Iterator[tuple[str,
 
 def _holding_each_other(records: Mapping[str, Record]) -> list[str]:
     """Destroy them in thought; what is left holds each other."""
-    order = Teardown(Node(fqn, record.seq, record.seen, record.deps) for fqn, record in records.items())
+    order = Teardown(node_of(fqn, record) for fqn, record in records.items())
     while ready := order.ready():
         for fqn in ready:
             order.gone(fqn)

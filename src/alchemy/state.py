@@ -8,7 +8,7 @@ One record a resource and one a scope, under the same form. A resource's record,
   "seq": 3, "seen": 4, "deps": [], "provider": "alchemy.fs._file:FileProvider", "target": "machine",
   "data": {}, "props": {"path": "README.txt", "content": "hello"}, "output": {"size": 5},
   "physical_name": null, "generation": 1, "generations": [], "limits": {}, "retain": false, "protect": false,
-  "verify": false, "rev": 2, "fence": 7,
+  "verify": false, "confirmed": 0, "earlier": [], "rev": 2, "fence": 7,
   "created_at": "2026-11-21T09:00:00.000Z", "updated_at": "2026-11-21T09:00:00.000Z",
   "checksum": "5f0c5a8f7e1b2d3c"
 }
@@ -53,12 +53,29 @@ class Status(StrEnum):
 STABLE = frozenset({Status.CREATED, Status.UPDATED})
 
 
+class Place(msgspec.Struct, kw_only=True, frozen=True):
+    """A place in the order that an edit has moved a record from, kept until a run of the edited program ends well.
+
+    Attributes:
+        confirmed: as in `Record`.
+        until: the tick at which the run began that moved it.
+        holds: whether its object may still be as it was at this place, made from `deps` and what was seen before `seq`.
+    """
+
+    seq: int
+    seen: int | None = None
+    deps: list[str] = []
+    confirmed: int = 0
+    until: int
+    holds: bool = True
+
+
 class Generation(msgspec.Struct, kw_only=True):
     """An object that a replacement has left behind, until it is deleted.
 
     Attributes:
         status: `created`/`updated`, or `creating` when it may never have come to be.
-        verify: as in `Record`.
+        verify, confirmed, earlier: as in `Record`.
     """
 
     generation: int
@@ -76,6 +93,8 @@ class Generation(msgspec.Struct, kw_only=True):
     seen: int | None = None
     deps: list[str] = []
     verify: bool = False
+    confirmed: int = 0
+    earlier: list[Place] = []
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -99,6 +118,9 @@ class Record(msgspec.Struct, kw_only=True):
         retain: delete the record and leave the object. `protect`: refuse to delete or replace.
         verify: it was restored, or brought back after it had been forgotten: its object is read from the provider
             before the record is skipped, updated or deleted.
+        confirmed: the tick at which the last run began that found the object as the program says, where that decides
+            what it is made from: others were moved in the same run. 0: not noted.
+        earlier: the places that runs of an edited program have moved it from, oldest first; until such a run ends well.
         rev: counts the writes of this record. `fence`: the token it was last written under.
         extra: keys this version does not know, kept as they were; the last field, see `encode`.
     """
@@ -125,6 +147,8 @@ class Record(msgspec.Struct, kw_only=True):
     retain: bool = False
     protect: bool = False
     verify: bool = False
+    confirmed: int = 0
+    earlier: list[Place] = []
     rev: int = 0
     fence: int = 0
     created_at: str = ""
@@ -140,6 +164,22 @@ class Record(msgspec.Struct, kw_only=True):
     def is_stable(self) -> bool:
         """Whether its object is known to be as `props` and `output` say."""
         return self.status in STABLE and not self.verify
+
+    @property
+    def needs(self) -> list[str]:
+        """The FQNs of every resource that its object is, or may still be, made from."""
+        return needs_of(self)
+
+    @property
+    def newest_tick(self) -> int:
+        """The largest tick in it."""
+        return max(self.seq, self.seen or 0, self.confirmed, self.earlier[-1].until if self.earlier else 0)
+
+
+def needs_of(of: Record | Generation) -> list[str]:
+    """Give the FQNs of every resource that an object is, or may still be, made from."""
+    held = [place.deps for place in of.earlier if place.holds]
+    return sorted({*of.deps, *(fqn for deps in held for fqn in deps)}) if held else of.deps
 
 
 class Application(msgspec.Struct, kw_only=True, frozen=True):

@@ -18,13 +18,13 @@ def must_go_before(nodes: Sequence[Node]) -> set[tuple[str, str]]:
     by_name = {node.fqn: node for node in nodes}
 
     def seen(node: Node) -> float:
-        name = node.fqn
+        name, found = node.fqn, math.inf
         while name:
             held = by_name.get(name)
             if held is not None and held.seen is not None and held.seen >= node.seq:
-                return held.seen
+                found = min(found, held.seen)
             name = name.rpartition("/")[0]
-        return math.inf
+        return found
 
     edges: set[tuple[str, str]] = set()
     for a in nodes:

@@ -104,8 +104,9 @@ def edits(draw: st.DrawFn, body: tuple[Statement, ...], *, fresh: list[int] | No
 class Interpreter:
     """Runs a body, and keeps what each resource was declared after."""
 
-    def __init__(self, *, by_value: bool) -> None:
+    def __init__(self, *, by_value: bool, shape: str = "round") -> None:
         self.by_value = by_value
+        self.shape = shape
         self.after: dict[str, frozenset[str]] = {}
 
     async def run(self, body: tuple[Statement, ...], seen: dict[str, str], at_hand: list[Thing]) -> dict[str, str]:
@@ -143,14 +144,17 @@ class Interpreter:
 
     def declare(self, id: str, seen: dict[str, str], needs: list[Thing]) -> Thing:
         """Declare a resource that uses everything seen so far."""
-        made = Thing(id, needs=needs or None, tags={"saw": sorted(seen.values())} if self.by_value else {})
+        saw = {"saw": sorted(seen.values())} if self.by_value else {}
+        made = Thing(id, shape=self.shape, needs=needs or None, tags=saw)
         self.after[made.fqn] = frozenset([*seen, *(one.fqn for one in needs)])
         return made
 
 
-def run_program(body: tuple[Statement, ...], store: Store, *, by_value: bool) -> dict[str, frozenset[str]]:
+def run_program(
+    body: tuple[Statement, ...], store: Store, *, by_value: bool, shape: str = "round"
+) -> dict[str, frozenset[str]]:
     """Deploy a body; gives what each resource was declared after."""
-    interpreter = Interpreter(by_value=by_value)
+    interpreter = Interpreter(by_value=by_value, shape=shape)
     asyncio.run(deploy(lambda _app: interpreter.run(body, {}, []), store))
     return interpreter.after
 
@@ -223,8 +227,8 @@ def test_what_leaves_the_program_goes_in_order(data: st.DataObject, strategy: st
 
 
 @SETTINGS
-@given(st.data(), st.integers(0, 60))
-def test_a_killed_run_misses_no_dependency_in_the_end(data: st.DataObject, instant: int) -> None:
+@given(st.data(), st.integers(0, 60), STRATEGIES)
+def test_a_killed_run_misses_no_dependency_in_the_end(data: st.DataObject, instant: int, strategy: str) -> None:
     """Killed at any store write or call, then run again: destroying keeps to what that run saw."""
     world.reset()
     store = Store()
@@ -236,12 +240,36 @@ def test_a_killed_run_misses_no_dependency_in_the_end(data: st.DataObject, insta
         run_program(edited, store, by_value=True)
     store = store.after_death()
     after = run_program(edited, store, by_value=True)
-    destroy_and_check(after, store)
+    destroy_and_check(after, store, strategy)
 
 
 @SETTINGS
-@given(bodies(), st.integers(0, 60))
-def test_a_first_run_that_was_killed_misses_no_dependency(body: tuple[Statement, ...], instant: int) -> None:
+@given(st.data(), st.lists(st.integers(0, 60), min_size=1, max_size=3), st.booleans(), STRATEGIES)
+def test_killed_edits_destroyed_at_once_miss_no_dependency(
+    data: st.DataObject, instants: list[int], replaces: bool, strategy: str
+) -> None:
+    """Edited and killed, once or again and again, then destroyed: no object goes while another one is made from it."""
+    world.reset()
+    store = Store()
+    body = data.draw(bodies())
+    run_program(body, store, by_value=True)
+    for edit, instant in enumerate(instants):
+        body = data.draw(edits(body, fresh=[100 * (edit + 1)]))
+        shape = "square" if replaces and edit % 2 == 0 else "round"
+        world.cloud.faults.crash(at=instant)
+        with contextlib.suppress(BaseException):
+            run_program(body, store, by_value=True, shape=shape)
+        store = store.after_death()
+    world.cloud.misplaced.clear()
+    asyncio.run(destroy_unit("app/dev", state_store=store, destroy_strategy=strategy, batch_size=3))
+    assert (world.cloud.misplaced, world.cloud.objects) == ([], {})
+
+
+@SETTINGS
+@given(bodies(), st.integers(0, 60), STRATEGIES)
+def test_a_first_run_that_was_killed_misses_no_dependency(
+    body: tuple[Statement, ...], instant: int, strategy: str
+) -> None:
     """Killed while it was creating, then destroyed at once: what exists goes in order."""
     world.reset()
     store = Store()
@@ -249,7 +277,7 @@ def test_a_first_run_that_was_killed_misses_no_dependency(body: tuple[Statement,
     world.cloud.faults.crash(at=instant)
     with contextlib.suppress(BaseException):
         asyncio.run(deploy(lambda _app: interpreter.run(body, {}, []), store))
-    destroy_and_check(interpreter.after, store.after_death())
+    destroy_and_check(interpreter.after, store.after_death(), strategy)
 
 
 def test_what_gather_waited_for_was_seen() -> None:

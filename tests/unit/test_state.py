@@ -22,6 +22,7 @@ from alchemy.state import (
     Application,
     Generation,
     JsonObject,
+    Place,
     Record,
     Status,
     decode,
@@ -46,6 +47,15 @@ JSON = st.recursive(
 )
 OBJECTS = st.dictionaries(WORDS, JSON, max_size=4)
 COUNTS = st.integers(0, 2**63 - 1)
+PLACES = st.builds(
+    Place,
+    seq=COUNTS,
+    seen=st.none() | COUNTS,
+    deps=st.lists(WORDS, max_size=3),
+    confirmed=COUNTS,
+    until=COUNTS,
+    holds=st.booleans(),
+)
 GENERATIONS = st.builds(
     Generation,
     generation=COUNTS,
@@ -59,6 +69,8 @@ GENERATIONS = st.builds(
     output=OBJECTS,
     data=OBJECTS,
     absent=st.booleans(),
+    confirmed=COUNTS,
+    earlier=st.lists(PLACES, max_size=2),
 )
 RECORDS = st.builds(
     Record,
@@ -81,6 +93,8 @@ RECORDS = st.builds(
     generations=st.lists(GENERATIONS, max_size=2),
     retain=st.booleans(),
     protect=st.booleans(),
+    confirmed=COUNTS,
+    earlier=st.lists(PLACES, max_size=2),
     rev=COUNTS,
     fence=COUNTS,
     created_at=WORDS,

@@ -10,6 +10,7 @@ from typing import Any
 from alchemy.engine.calling import call_provider
 from alchemy.engine.values import given_values, wanted
 from alchemy.engine.work import Work, changed_inputs
+from alchemy.epochs import settle
 from alchemy.errors import AlreadyExists, ProviderError
 from alchemy.events import Action, Outcome
 from alchemy.provider import Context, Provider, overrides
@@ -239,5 +240,6 @@ class Creator:
         if declared.seen is None and declared.latch.awaited:
             declared.seen = self.run.clock.tick()
         record.seen = declared.seen
+        settle(record)
         declared.decode = lambda: {name: getattr(made, name) for name in made._spec.outputs}
         await self.work.session.put(record)

@@ -17,11 +17,11 @@ from alchemy.engine.run import Run, in_words
 from alchemy.engine.session import Session
 from alchemy.engine.values import Codec
 from alchemy.engine.work import unknown
+from alchemy.epochs import Node, node_of
 from alchemy.errors import AlchemyError, Gone, ResourceFailed
 from alchemy.events import Outcome
 from alchemy.finalizing import Finalize
 from alchemy.names import parent
-from alchemy.order import Node
 from alchemy.provider import Context, Provider, overrides, resource_class
 from alchemy.resource import Resource
 from alchemy.state import Generation, Record, Status
@@ -47,8 +47,7 @@ class Doomed(NamedTuple):
     @property
     def node(self) -> Node:
         """Give what decides its place in the order."""
-        of = self.old or self.record
-        return Node(self.name, of.seq, of.seen, of.deps)
+        return node_of(self.name, self.old or self.record)
 
 
 def wants_intent(item: Doomed) -> bool:

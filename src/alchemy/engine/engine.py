@@ -58,7 +58,8 @@ class Engine:
         self.root = root
         run = self.run
         for record, _ in run.all_records().values():
-            run.clock.advance(max(record.seq, record.seen or 0))
+            run.clock.advance(record.newest_tick)
+        run.epoch = run.clock.tick()
         run.orphans = orphans_of(run.session.get(run.unit))
         run.opened = True
         queue, self._queue = self._queue, []
@@ -97,12 +98,8 @@ class Engine:
         assert scope.parent is not None
         has_store = scope.settings.state_store is not scope.parent.settings.state_store
         if (has_store or scope.chain in self.run.sessions) and self.run.phase != "destroy":
-            self.run.sessions[scope.chain] = await self._open_session(scope)
-            self._advance(self.run.sessions[scope.chain])
-
-    def _advance(self, session: Session) -> None:
-        for record in session.records.values():
-            self.run.clock.advance(max(record.seq, record.seen or 0))
+            session = self.run.sessions[scope.chain] = await self._open_session(scope)
+            self.places.opened(session)
 
     # Declarations
 
@@ -149,6 +146,7 @@ class Engine:
 
     def _skip(self, work: Work) -> None:
         finish_unchanged(work)
+        self.places.confirm(work.declared)
         self.run.finished(work.declared.fqn, work.declared.kind, "unchanged", None, 0.0)
         work.declared.latch.set()
 
@@ -205,6 +203,7 @@ class Engine:
                         outcome = await applier.apply()
             if _is_composite(declared.resource):
                 outcome = await compose(self, work, outcome)
+            self.places.confirm(declared)
             action = applier.action if applier else ("create" if outcome == "created" else None)
             run.finished(declared.fqn, declared.kind, outcome, action, applier.began if applier else began)
         except (Stopped, NotStarted) as signal:

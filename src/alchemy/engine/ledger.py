@@ -52,7 +52,7 @@ def take_back(own: Record, fqn: str) -> Record | None:
 def recall(own: Record | None, fqn: str) -> Record | None:
     """Give an entry's record, to be verified, and leave the entry: it does not count once there is a record again."""
     data = _entries(own).get(fqn) if own is not None else None
-    return _entry(own, fqn, data) if own is not None and data is not None else None
+    return _displaced(_entry(own, fqn, data)) if own is not None and data is not None else None
 
 
 def strike(own: Record, fqns: Container[str]) -> bool:
@@ -77,6 +77,12 @@ def _entry(own: Record, fqn: str, data: Json) -> Record:
     record.verify = True
     for old in record.generations:
         old.verify = True
+    return record
+
+
+def _displaced(record: Record) -> Record:
+    """Take its place away: the ticks of a program that was forgotten say nothing beside today's."""
+    record.seq, record.seen, record.confirmed, record.earlier = 0, None, 0, []
     return record
 
 

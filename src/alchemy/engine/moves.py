@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from alchemy.declared import Declared
-from alchemy.engine.ledger import forgotten, strike
+from alchemy.engine.ledger import forgotten, recall, strike
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
 from alchemy.engine.values import Codec
@@ -57,10 +57,9 @@ def _is_declared(root: Scope, fqn: str) -> bool:
 
 def _move_forgotten(run: Run, declared: Declared, session: Session, old: str) -> None:
     own = session.get(session.unit)
-    found = {
-        fqn: record for fqn, record in forgotten(own).items() if is_within(fqn, old) and fqn not in session.records
-    }
     assert own is not None
+    names = [fqn for fqn in forgotten(own) if is_within(fqn, old) and fqn not in session.records]
+    found = {fqn: record for fqn in names if (record := recall(own, fqn)) is not None}
     own = msgspec.structs.replace(own)
     strike(own, found)
     session.records.update(found)
@@ -100,8 +99,9 @@ def _rename_references(record: Record, renamed: Callable[[str], str]) -> bool:
     every: list[Record | Generation] = [record, *record.generations]
     for of in every:
         deps = sorted(renamed(fqn) for fqn in of.deps)
-        changed = changed or deps != of.deps
-        of.deps = deps
+        earlier = [msgspec.structs.replace(place, deps=sorted(map(renamed, place.deps))) for place in of.earlier]
+        changed = changed or deps != of.deps or earlier != of.earlier
+        of.deps, of.earlier = deps, earlier
         for name in ("props", "attempted"):
             data = getattr(of, name)
             now = _referring(data, renamed)

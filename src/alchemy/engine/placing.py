@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
+import math
+
 import msgspec
 
 from alchemy.declared import Declared
 from alchemy.engine.leaving import forget_orphans
 from alchemy.engine.run import Run
+from alchemy.engine.session import Session
+from alchemy.epochs import frontier, move, without_earlier
 from alchemy.errors import DeclarationError
 from alchemy.events import ScopeEntered, ScopeLeft
 from alchemy.finalizing import PER_SCOPE
@@ -21,6 +26,18 @@ class Places:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self._lowest: float = math.inf
+        """The tick from which on what is brought to what the program says has to be confirmed; see `epochs`."""
+        self._brought: list[tuple[int, str]] = []
+        """A heap of what was brought to what the program says, and left at its place: the largest `seq` first."""
+
+    def opened(self, session: Session) -> None:
+        """Go on after the ticks of a store that was opened in the middle of the run."""
+        run = self.run
+        newest = max((record.newest_tick for record in session.records.values()), default=0)
+        run.clock.advance(newest)
+        if newest > run.epoch and self._lowest == math.inf:
+            run.epoch = run.clock.tick()
 
     def place(self, declared: Declared) -> None:
         """Give it its ticks: those it had, if they still say what this run observed."""
@@ -28,6 +45,8 @@ class Places:
         record = run.session_for(declared.scope.chain).get(declared.fqn)
         before = [dep.seq for dep in declared.deps]
         declared.seq, declared.seen = self._ticks(record, declared.scope, before)
+        if record is not None and record.seq != declared.seq:
+            self._moves(record, declared.seq)
         _newer(declared.scope, declared.seq)
         if run.orphans and declared.fqn in run.orphans:
             forget_orphans(run)
@@ -43,6 +62,47 @@ class Places:
         record = self.run.session_for(parent(scope.chain)).get(scope.chain)
         return record.seq if record is not None and scope.chain != self.run.unit else 0
 
+    def _moves(self, record: Record, seq: int) -> None:
+        """Take note that a record is about to be moved, and confirm what was brought and may have needed it before."""
+        lowest = frontier(record, seq)
+        if 0 < lowest <= self.run.epoch and lowest < self._lowest:
+            self._lowest = lowest
+            while self._brought and -self._brought[0][0] >= self._lowest:
+                self._confirm(heapq.heappop(self._brought)[1])
+
+    def confirm(self, declared: Declared) -> None:
+        """Take note that a resource was brought to what the program says."""
+        self._keep(self.run.session_for(declared.scope.chain).get(declared.fqn))
+
+    def _keep(self, record: Record | None) -> None:
+        if record is None or record.seq > self.run.epoch or self.run.phase != "up":
+            return
+        if record.seq >= self._lowest:
+            self._confirm(record.fqn)
+        else:
+            heapq.heappush(self._brought, (-record.seq, record.fqn))
+
+    def _confirm(self, fqn: str) -> None:
+        session = self.run.session_for(parent(fqn))
+        record, epoch = session.get(fqn), self.run.epoch
+        was_moved = record is not None and record.earlier and record.earlier[-1].until == epoch
+        if record is not None and record.confirmed < epoch and not was_moved:
+            session.put(msgspec.structs.replace(record, confirmed=epoch))
+
+    async def settle(self) -> None:
+        """Forget the places of earlier programs: all is as this one says, and nothing else is left."""
+        for session in {id(session): session for session in self.run.sessions.values()}.values():
+            left = [record for each in session.records.values() if (record := without_earlier(each)) is not None]
+            if left:
+                await session.put_all(left)
+
+    def _see(self, session: Session, record: Record, seen: int) -> None:
+        if record.seen is not None:
+            self._moves(record, record.seq)
+        record = msgspec.structs.replace(record)
+        move(record, self.run.epoch, seq=record.seq, seen=seen, deps=record.deps)
+        session.put(record)
+
     def observe(self, declared: Declared) -> None:
         """Take note that the program's `await` on a resource returned."""
         run = self.run
@@ -54,7 +114,7 @@ class Places:
         session = run.session_for(declared.scope.chain)
         record = session.get(declared.fqn)
         if record is not None and record.seen != declared.seen:
-            session.put(msgspec.structs.replace(record, seen=declared.seen))
+            self._see(session, record, declared.seen)
         run.observed.observe(declared.seen)
 
     def enter(self, scope: Scope) -> None:
@@ -80,7 +140,11 @@ class Places:
             if record is None:
                 run.begun.add(scope.chain)
                 record = run.scope_record(scope)
-            session.put(msgspec.structs.replace(record, seq=seq, seen=seen, props=props))
+            elif record.seq != seq:
+                self._moves(record, seq)
+            record = msgspec.structs.replace(record, props=props)
+            move(record, run.epoch, seq=seq, seen=seen, deps=record.deps)
+            session.put(record)
         _newer(scope, seq)
         if run.orphans and scope.chain in run.orphans:
             forget_orphans(run)
@@ -125,7 +189,8 @@ class Places:
         seen = record.seen
         if seen is None or seen <= scope.newest:
             seen = run.clock.tick()
-            session.put(msgspec.structs.replace(record, seen=seen))
+            self._see(session, record, seen)
+        self._keep(session.get(scope.chain))
         run.observed.observe(seen)
 
 

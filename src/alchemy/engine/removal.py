@@ -26,7 +26,7 @@ async def remove(what: Scope | Resource) -> list[str]:
     records = engine.run.all_records()
     inside = {name: pair for name, pair in records.items() if is_within(name, fqn) and name != engine.run.unit}
     for name, (record, _) in records.items():
-        needed = [dep for dep in record.deps if dep in inside]
+        needed = [dep for dep in record.needs if dep in inside]
         if name not in inside and needed:
             raise DeclarationError(
                 f"{needed[0]} cannot be destroyed: {name} depends on it", hint=f"destroy {name} first"

@@ -69,6 +69,8 @@ class Run:
         self.rebuilds = False
         """Whether everything is read back from its provider, and nothing created, changed or destroyed."""
         self.clock = Clock()
+        self.epoch = 0
+        """The tick at which it began: greater than all of earlier runs, smaller than all that it gives itself."""
         self.lineage = ""
         self.sessions: dict[str, Session] = {}
         self.opened = False

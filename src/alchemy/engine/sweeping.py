@@ -66,4 +66,4 @@ def _holders(fqn: str, chain: str) -> Iterator[str]:
 
 
 def _needed_outside(record: Record, inside: Found, records: Found) -> bool:
-    return any(record.fqn in other.deps for fqn, (other, _) in records.items() if fqn not in inside)
+    return any(record.fqn in other.needs for fqn, (other, _) in records.items() if fqn not in inside)

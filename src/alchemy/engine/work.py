@@ -12,6 +12,7 @@ from alchemy.engine.loading import provider_name
 from alchemy.engine.run import Run, in_words
 from alchemy.engine.session import Session
 from alchemy.engine.values import FINGERPRINT, Codec, given_values
+from alchemy.epochs import move
 from alchemy.errors import AlchemyError, ResourceFailed
 from alchemy.events import Action
 from alchemy.resource import Options, Resource
@@ -50,10 +51,13 @@ class Work:
         return self.record
 
     def describe(self, record: Record) -> None:
-        """Write into a record what the program says of the resource apart from its inputs."""
+        """Write into a record what the program says of the resource apart from its inputs.
+
+        Its status comes first: an object that is in no transition is as its place says from now on.
+        """
         declared = self.declared
-        record.seq, record.seen = declared.seq, declared.seen
-        record.deps = sorted(dependency.fqn for dependency in declared.deps)
+        deps = sorted(dependency.fqn for dependency in declared.deps)
+        move(record, self.run.epoch, seq=declared.seq, seen=declared.seen, deps=deps)
         record.retain, record.protect = declared.options.retain, declared.options.protect
         record.limits = _limits(declared.options)
 
@@ -170,6 +174,8 @@ def generation_of(record: Record) -> Generation:
         seen=record.seen,
         deps=record.deps,
         verify=record.verify,
+        confirmed=record.confirmed,
+        earlier=record.earlier,
     )
 
 

@@ -78,7 +78,7 @@ class _Composer:
         self.cipher = self._make_cipher(password)
         self.clock = Clock()
         for record in existing.values():
-            self.clock.advance(max(record.seq, record.seen or 0))
+            self.clock.advance(record.newest_tick)
         if known is None:
             self.own.seq = self.clock.tick()
         self.accounts = {made.account for made in self._all_made() if made.account}

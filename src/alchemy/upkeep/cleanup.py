@@ -107,7 +107,7 @@ def _held(doomed: Mapping[str, Leftover], records: Mapping[str, Record]) -> dict
     for fqn, record in records.items():
         if fqn in doomed:
             continue
-        for dep in record.deps:
+        for dep in record.needs:
             held |= dict.fromkeys(below.get(dep, ()), f"{fqn} depends on it")
         held |= {name: f"{fqn} belongs to it" for name in lineage_of(fqn) if name in doomed}
     return held
@@ -128,7 +128,7 @@ def lies_in(fqn: str, names: Container[str]) -> bool:
 def _dependents(records: Mapping[str, Record]) -> dict[str, list[Record]]:
     found: dict[str, list[Record]] = {}
     for record in records.values():
-        for dep in record.deps:
+        for dep in record.needs:
             found.setdefault(dep, []).append(record)
     return found
 
