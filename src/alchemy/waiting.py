@@ -31,11 +31,14 @@ async def take(
         emit: told whom is waited for, or from whom it was taken.
 
     Raises:
-        LockedError: somebody else still holds it; says with which commands to look, and to unlock.
+        LockedError: somebody else still holds it; says with which commands to look, and to unlock. Or a process was
+            stopped in the middle of its work on the store, and has to be let go on or ended.
     """
     try:
         return await store.acquire(chain, owner=owner, timeout=0)
     except LockedError as error:
+        if not error.since:
+            raise  # no lease is in the way, but a process that stands still: the store has waited for it
         holder = error
     patience = settings.lock_timeout
     if not settings.enable_locking:
@@ -45,6 +48,8 @@ async def take(
     try:
         return await store.acquire(chain, owner=owner, timeout=patience)
     except LockedError as error:
+        if not error.since:
+            raise
         waited = f"; waited {patience:g} s for it" if patience > 0 else ""
         raise _with_remedy(error, waited, commands(store, error.unit, settings, launch)) from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shlex
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from alchemy.errors import LeaseLost, LockedError
 from alchemy.events import Event, Notice, Waiting
 from alchemy.ports import Lease, StateStore
 from alchemy.stores import FileStore, MemoryStore
+from alchemy.stores._guards import guard
 from alchemy.testing.contract import UNIT, an_owner
 from alchemy.waiting import commands, take
 
@@ -47,6 +50,25 @@ async def test_who_is_waited_for(project: Path) -> None:
     assert "waited 0.01 s" in refused.value.message
     assert refused.value.hint is not None
     assert refused.value.hint.endswith(f": alchemy scope locks; alchemy scope unlock {UNIT}/database")
+    await store.deinit()
+
+
+async def test_a_process_that_stands_still_is_waited_for_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was stopped in the middle of a write is named, with what helps; no patience is spent on it a second time."""
+    monkeypatch.setitem(vars(guard)["__wrapped__"].__kwdefaults__, "wait", 0.01)
+    store, told = FileStore(project / ".alchemy"), list[Event]()
+    await store.acquire(UNIT, owner=an_owner("destroy"), timeout=0)
+    stopped = os.open(project / ".alchemy/locks" / f"{UNIT}.guard", os.O_RDWR)
+    fcntl.flock(stopped, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(LockedError, match="stopped in the middle") as refused:
+            await taken(FileStore(project / ".alchemy"), told, lock_timeout=10_000)
+    finally:
+        os.close(stopped)
+    assert told == []
+    assert refused.value.hint is not None
+    assert refused.value.hint.startswith("let it go on or end it")
+    assert str(os.getpid()) in refused.value.hint
     await store.deinit()
 
 
