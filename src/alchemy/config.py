@@ -44,6 +44,7 @@ class AppOptions(NestedOptions, total=False):
     stage: str | None
     phase: Phase | None
     state_dir: str | os.PathLike[str] | None
+    encrypt_state: bool | None
     ci_state_store_check: bool | None
     enable_locking: bool | None
     lock_timeout: float | None
@@ -67,6 +68,7 @@ class Settings:
     password: str | None = field(default=None, repr=False)
     state_store: StateStore | str | None = None
     state_dir: str = ".alchemy"
+    encrypt_state: bool = False
     ci_state_store_check: bool = True
     enable_locking: bool = True
     lock_timeout: float = 30.0

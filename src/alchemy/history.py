@@ -17,7 +17,8 @@ A backup is a file as records are, with its checksum as the last key, and each r
 }
 ```
 
-Secrets are in it as they are in the records: encrypted.
+Secrets are in it as they are in the records: encrypted. Where whole records are (option `encrypt_state`), there is
+`sealed` in place of `records`: an envelope of the backup's text as it would be.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from alchemy.errors import StateDamaged, StateTooNew
-from alchemy.state import VERSION, Record, encode, from_json, is_array, is_object, seal_text, unseal
+from alchemy.errors import StateDamaged, StateError, StateTooNew
+from alchemy.state import SEALED, VERSION, Record, encode, from_json, is_array, is_object, seal_text, unseal
 
 BACKUP_KIND = "alchemy::Backup"
 KEPT = 20
@@ -75,6 +76,22 @@ def is_backup_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def moment_of(name: str) -> datetime:
+    """Give the moment that a name from `backup_name` stands for."""
+    day, _, time = name.removeprefix("state-").removesuffix("Z.json").partition("T")
+    hour, minute, second, millisecond = time.split("-")
+    return datetime.fromisoformat(f"{day}T{hour}:{minute}:{second}.{millisecond}+00:00")
+
+
+def is_sealed_backup(raw: bytes) -> bool:
+    """Say whether a backup is encrypted as a whole."""
+    try:
+        head = msgspec.json.decode(raw)
+    except ValueError:
+        return False
+    return is_object(head) and is_object(head.get(SEALED))
+
+
 def surplus(names: Iterable[str], keep: int = KEPT) -> Sequence[str]:
     """List the backups to drop so that the newest `keep` stay. What somebody has named otherwise is left alone."""
     ours = sorted(name for name in names if is_backup_name(name))
@@ -98,6 +115,7 @@ def decode_backup(raw: bytes, *, where: str) -> Backup:
     Raises:
         StateTooNew: a newer version wrote it.
         StateDamaged: it was cut short or changed since, or is no backup.
+        StateError: it is encrypted.
     """
     try:
         body = unseal(raw, where=where)
@@ -109,6 +127,8 @@ def decode_backup(raw: bytes, *, where: str) -> Backup:
             f"{where} was written in form {version}; this version reads up to {VERSION}", hint="upgrade alchemy-iac"
         )
     facts = [body.get(name) for name in ("unit", "made_at", "operation")]
+    if body.get("kind") == BACKUP_KIND and SEALED in body:
+        raise StateError(f"{where} is encrypted", hint="set ALCHEMY_PASSWORD to the password it was encrypted with")
     if body.get("kind") != BACKUP_KIND or not is_array(listed) or not all(isinstance(fact, str) for fact in facts):
         raise StateDamaged(f"{where} is not a backup", path=where, hint=_HINT)
     records = [from_json(data, where=where) for data in listed if is_object(data)]

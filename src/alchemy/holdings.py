@@ -7,18 +7,23 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from alchemy import config, state
 from alchemy.config import Launch, Settings
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
-from alchemy.errors import StateDamaged, StateError
+from alchemy.errors import ConfigurationError, StateDamaged, StateError
+from alchemy.events import Notice
 from alchemy.history import surplus
 from alchemy.names import RESERVED_STAGE, unit_of
 from alchemy.ports import Lease, Owner, Snapshot, StateStore
 from alchemy.scope import Scope
 from alchemy.state import Application
 from alchemy.waiting import take
+
+if TYPE_CHECKING:
+    from alchemy.stores._sealed import SealedStore
 
 LOGS_KEPT = 100
 """Logs of a unit that are kept; older ones go after a successful run."""
@@ -43,7 +48,7 @@ class Holdings:
         self._launch = launch
         self._owner = owner
         self._operation = launch.operation if backs_up else None
-        self._stores: list[StateStore] = []
+        self._stores: list[SealedStore] = []
         self._left: list[Session] = []
         run.locate = lambda settings: self._store(settings).url
         run.address = self._address
@@ -62,6 +67,11 @@ class Holdings:
         run = self._run
         if run.settings.stage != RESERVED_STAGE:
             config.check_lasting(run.settings)
+        if run.settings.encrypt_state and run.settings.password is None:
+            raise ConfigurationError(
+                f"the state of {run.unit} is to be encrypted, and there is no password",
+                hint="set ALCHEMY_PASSWORD, or alchemy(..., password=...)",
+            )
         store = self._store(run.settings)
         await store.init()
         run.lineage = (await self._application(store)).lineage
@@ -87,11 +97,12 @@ class Holdings:
             )
         return await store.create_application(made)
 
-    def _store(self, settings: Settings) -> StateStore:
+    def _store(self, settings: Settings) -> SealedStore:
         """Give the store that settings ask for; one per URL."""
         from alchemy.stores import store_of
 
-        store = store_of(settings, self._launch.root)
+        # A program says what it wants; what puts state in order from outside leaves it as it is.
+        store = store_of(settings, self._launch.root, follows=self._run.phase != "up")
         for known in self._stores:
             if known.url == store.url:
                 return known
@@ -105,11 +116,10 @@ class Holdings:
         said = settings.state_store
         return said if isinstance(said, str) and is_relative(said) else self._store(settings).url
 
-    async def _session(self, store: StateStore, chain: str) -> Session:
-        unit = unit_of(chain)
+    async def _session(self, store: SealedStore, chain: str) -> Session:
+        run, unit = self._run, unit_of(chain)
         lease: Lease | None = None
-        if self._run.phase != "read":
-            run = self._run
+        if run.phase != "read":
             lease = await take(
                 store, unit, owner=self._owner, settings=run.settings, launch=self._launch, emit=run.emit
             )
@@ -121,7 +131,31 @@ class Holdings:
             raise
         for notice in snapshot.notices:
             self._run.warn(notice)
-        return Session(store, unit, lease, snapshot.records, operation=self._operation)
+        session = Session(store, unit, lease, snapshot.records, operation=self._operation)
+        if lease is not None and run.phase == "up":
+            try:
+                await self._bring_into_form(store, session, lease)
+            except BaseException:
+                await store.release(lease)
+                raise
+        return session
+
+    async def _bring_into_form(self, store: SealedStore, session: Session, lease: Lease) -> None:
+        """Encrypt at once what is to be encrypted from now on, or write it in clear again."""
+        stale = store.stale(session.unit)
+        if not stale:
+            return
+        backups = await store.seal_backups(lease)
+        await session.rewrite(stale)
+        what = "encrypted whole" if store.seals(session.unit) else "written in clear again"
+        also = f", and of its backups {backups}" if backups else ""
+        self._run.emit(Notice(level="info", message=f"{session.unit}: of its records {len(stale)} were {what}{also}"))
+
+    @property
+    def seals(self) -> bool:
+        """Whether the run's unit is encrypted as a whole."""
+        store = self._run.session.store
+        return any(known is store and known.seals(self._run.unit) for known in self._stores)
 
     async def _load(self, store: StateStore, chain: str, lease: Lease | None) -> Snapshot:
         unit = unit_of(chain)
@@ -164,7 +198,7 @@ class Holdings:
                 hint="bring it back; if nothing that it told of exists any more, make the folder, empty, and try again",
             )
 
-    async def _session_once(self, store: StateStore, chain: str) -> Session:
+    async def _session_once(self, store: SealedStore, chain: str) -> Session:
         """Give a session of the unit in another store; scopes that share a store share its session."""
         for session in self._run.sessions.values():
             if session.store is store:

@@ -133,7 +133,7 @@ class Opening:
         if run.phase == "up" and run.session.get(run.unit) is None:
             run.session.unwritten = run.scope_record(self.scope)
         if run.phase != "read" and self.scope.kind == "stage":
-            self._log = RunLog(run.session.store, run.unit, self.scope.nursery)
+            self._log = RunLog(run.session.store, run.unit, self.scope.nursery, names_only=self._holdings.seals)
             self._bus.listen(self._log)
         self._derive_early(run.session.records)
         run.emit(reports.started(run, self._launch, self._owner))

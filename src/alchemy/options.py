@@ -126,6 +126,14 @@ OPTIONS: tuple[Option, ...] = (
         env="ALCHEMY_STATE_DIR",
     ),
     Option(
+        name="encrypt_state",
+        help="Encrypt whole records and backups with the password, not secrets alone. Names, kinds, statuses, "
+        "dependencies and times stay in clear.",
+        parse=flag,
+        default=False,
+        env="ALCHEMY_ENCRYPT_STATE",
+    ),
+    Option(
         name="ci_state_store_check",
         help="Refuse to work on a stage in CI (`CI` is set) when nobody said where state is kept: the runner's disk "
         "does not last. With `local`, and in tests, nothing is refused.",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+import msgspec
+
 from alchemy.errors import StateError
-from alchemy.events import Event, ResourceFinished, to_line
+from alchemy.events import Event, ResourceFinished, ResourceLog, ResourceRetrying, RunFinished, to_line
 from alchemy.nursery import Nursery
 from alchemy.ports import StateStore
+from alchemy.secret import MASK
 
 FLUSH_SECONDS = 1.0
 FLUSH_BYTES = 64 * 1024
@@ -19,9 +22,12 @@ class RunLog:
 
     Resources that are unchanged are left out; how many there were is in the last line. Lines written since the last
     flush, a second at most, are lost when the process is killed: a log is not state.
+
+    Args:
+        names_only: leave out whatever may hold a value: what providers say, what was exported, why something failed.
     """
 
-    def __init__(self, store: StateStore, unit: str, nursery: Nursery) -> None:
+    def __init__(self, store: StateStore, unit: str, nursery: Nursery, *, names_only: bool = False) -> None:
         self._store = store
         self._unit = unit
         self._nursery = nursery
@@ -29,6 +35,7 @@ class RunLog:
         self._timer: asyncio.TimerHandle | None = None
         self._writing = asyncio.Lock()
         self._broken = False
+        self._names_only = names_only
         moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.name = f"{moment.replace(':', '-').replace('.', '-')}.ndjson"
 
@@ -36,6 +43,10 @@ class RunLog:
         """Take an event down."""
         if isinstance(event, ResourceFinished) and event.outcome == "unchanged":
             return
+        if self._names_only:
+            if isinstance(event, ResourceLog):
+                return
+            event = _without_values(event)
         self._lines += to_line(event)
         if self._timer is None:
             # A timer, not the next event: while one slow call runs nothing else happens, and people look.
@@ -60,3 +71,14 @@ class RunLog:
                 await self._store.append_log(self._unit, self.name, lines)
             except (StateError, OSError):
                 self._broken = True
+
+
+def _without_values(event: Event) -> Event:
+    """Give an event without what may hold an input or an output."""
+    match event:
+        case ResourceFinished() | ResourceRetrying() if event.error is not None:
+            return msgspec.structs.replace(event, error=MASK)
+        case RunFinished():
+            return msgspec.structs.replace(event, exports={}, failures=[MASK for _ in event.failures])
+        case _:
+            return event

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from alchemy.epochs import node_of
 from alchemy.errors import StateError
-from alchemy.history import decode_backup
+from alchemy.history import decode_backup, is_sealed_backup
 from alchemy.names import is_within, leaf, parent
 from alchemy.order import Teardown
 from alchemy.ports import Problem
@@ -51,7 +51,8 @@ def check_backups(backups: Mapping[str, bytes], unit: str) -> Iterator[Problem]:
         try:
             backup = decode_backup(raw, where=where)
         except StateError as error:
-            yield Problem(where=where, what=error.message, remedy="remove it: it cannot be restored from")
+            if not is_sealed_backup(raw):
+                yield Problem(where=where, what=error.message, remedy="remove it: it cannot be restored from")
         else:
             if backup.unit != unit:
                 yield Problem(where=where, what=f"it is a backup of {backup.unit}", remedy="move it to where it was")
@@ -68,7 +69,7 @@ class _Known:
         self._forgotten: Collection[str] = ledger if is_object(ledger) else ()
         # What a nested scope keeps in a store of its own is not here; nor, there, is what lies outside of it.
         self._elsewhere = [fqn for fqn, record in records.items() if record.is_scope and "state_store" in record.props]
-        self._whole = own is not None
+        self._whole = own is not None and not own.is_sealed  # or what a reset has forgotten cannot be seen
 
     def is_lost(self, fqn: str) -> bool:
         """Say whether a name should be here and is not."""

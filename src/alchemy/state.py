@@ -33,6 +33,8 @@ VERSION = 1
 STAGE_KIND = "alchemy::Stage"
 TEST_KIND = "alchemy::Test"
 SCOPE_KIND = "alchemy::Scope"
+SEALED = "sealed"
+"""The key of what is encrypted, in a record or a backup that is encrypted as a whole."""
 SCOPE_KINDS = frozenset({STAGE_KIND, TEST_KIND, SCOPE_KIND})
 
 Json = Any
@@ -159,6 +161,11 @@ class Record(msgspec.Struct, kw_only=True):
     def is_scope(self) -> bool:
         """Whether it is a scope's record and not a resource's."""
         return self.kind in SCOPE_KINDS
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its contents are encrypted as a whole: what is in clear is its name, status, order and times."""
+        return SEALED in self.extra
 
     @property
     def is_stable(self) -> bool:

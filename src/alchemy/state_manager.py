@@ -47,16 +47,17 @@ class StateManager:
     """
 
     def __init__(self, store: StateStore | str | Path | None = None, *, operation: str = "manage") -> None:
-        from alchemy.stores import open_store, store_of
+        from alchemy.stores import open_store, sealed, store_of
 
         settings = config.resolve({})
         launch = config.launch.get() or Launch()
-        given = store if store is not None else settings.state_store
-        self._owns = given is None or isinstance(given, str | Path)
+        chosen = store if store is not None else settings.state_store
+        self._owns = chosen is None or isinstance(chosen, str | Path)
         if store is None:
             self._store = store_of(settings, launch.root)
         else:
-            self._store = open_store(store, root=launch.root) if isinstance(store, str | Path) else store
+            given = open_store(store, root=launch.root) if isinstance(store, str | Path) else store
+            self._store = sealed(given, settings)
         self._owner = owner_of(operation)
         self._patience = settings.lock_timeout
         self._ready = False
@@ -65,7 +66,7 @@ class StateManager:
     @property
     def store(self) -> StateStore:
         """The store that it works on."""
-        return self._store
+        return self._store.inner
 
     async def save_state(self, path: str, state: Mapping[str, Any] | Iterable[Record]) -> None:
         """Write state; durable when it returns, all of it or nothing.
@@ -179,6 +180,7 @@ class StateManager:
             if not is_within(record.fqn, path):
                 raise StateError(f"the record of {record.fqn} does not lie in {path}", hint="save it where it belongs")
         if records:
+            await self._store.learn(unit_of(path))
             await self._store.set(lease, *(_stamped(record, lease) for record in records))
 
     async def _with_data(self, path: str, data: Mapping[str, Any]) -> Record:

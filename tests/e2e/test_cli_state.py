@@ -10,6 +10,15 @@ import pytest
 if TYPE_CHECKING:
     from tests.e2e.conftest import Project
 
+SEALED = """
+from alchemy import alchemy
+from alchemy.fs import File
+
+async def main():
+    async with alchemy("notes", encrypt_state=True):
+        File("plain", path="plain.txt", content="in the open")
+"""
+
 SECRETS = """
 from alchemy import alchemy
 from alchemy.fs import File
@@ -115,3 +124,23 @@ def test_looking_needs_no_lease(project: Project) -> None:
     assert project.records() == {"notes/dev/a": "created", "notes/dev/b": "creating"}
     (project.folder / "go").touch()
     assert running.finish()[0] == 0
+
+
+def test_what_is_encrypted_as_a_whole(project: Project) -> None:
+    """With the password it is shown; without it names are, and what is missing is said."""
+    project.write(SEALED)
+    knows = {"ALCHEMY_PASSWORD": "pw"}
+    assert project.run("deploy", env=knows).returncode == 0
+    assert "plain.txt" in project.ok("state", "get", "notes/dev/plain", env=knows).stdout
+    assert "plain.txt" in project.ok("scope", "state", "notes/dev", env=knows).stdout
+    assert "notes/dev/plain" in project.ok("state", "list").stdout
+    for command in (("state", "get", "notes/dev/plain"), ("scope", "state", "notes/dev")):
+        bare = project.run(*command)
+        assert bare.returncode == 1
+        assert '"sealed": "***"' in bare.stdout
+        assert "plain.txt" not in bare.stdout
+        assert "ALCHEMY_PASSWORD" in bare.stderr
+    refused = project.run("destroy", "--yes")
+    assert refused.returncode == 1
+    assert "is encrypted, and there is no password" in refused.stderr
+    assert project.run("destroy", "--yes", env=knows).returncode == 0

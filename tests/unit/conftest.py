@@ -25,10 +25,13 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
 
     from alchemy import config
     from alchemy.config import Launch
+    from alchemy.crypto import Cipher
     from alchemy.engine import run
     from alchemy.engine.keys import CheckedCipher
+    from alchemy.stores import _sealed
 
     monkeypatch.setattr(run, "CheckedCipher", partial(CheckedCipher, n=2))
+    monkeypatch.setattr(_sealed, "Cipher", partial(Cipher, n=2))
     # A default, not a value: a loop that another test's fixture keeps running has a context of its own.
     heard = ContextVar("alchemy_launch", default=Launch(listeners=(world.hear,)))  # noqa: B039 - it is frozen
     monkeypatch.setattr(config, "launch", heard)

@@ -13,6 +13,8 @@ from alchemy.history import backup_name, encode_backup
 from alchemy.ports import Lease, StateStore
 from alchemy.state import Record, Status
 
+_CHUNK = 500
+"""How many records that need not be written together are written in one commit."""
 _LEAVING = (Status.DELETING, Status.DELETED)
 
 
@@ -112,6 +114,15 @@ class Session:
             self.records[record.fqn] = record
             self._note_names(record)
         return self._after_backup(self.store.set(lease, *records, drop=drop))
+
+    async def rewrite(self, fqns: Sequence[str]) -> None:
+        """Write records as they are, in the form that they are to be stored in; durable when it returns."""
+        lease = self._held()
+        if not self.written:
+            self._back_up(lease)
+        for start in range(0, len(fqns), _CHUNK):
+            chunk = [self.records[fqn] for fqn in fqns[start : start + _CHUNK]]
+            await self._after_backup(self.store.set(lease, *chunk))
 
     def drop(self, *fqns: str) -> Awaitable[None]:
         """Forget records; durable when awaited."""

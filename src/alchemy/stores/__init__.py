@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from alchemy.stores._filesystem import FileStore
     from alchemy.stores._memory import MemoryStore
     from alchemy.stores._redis import RedisStateStore
+    from alchemy.stores._sealed import SealedStore
     from alchemy.stores._sqlite import SQLiteStateStore
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "is_relative",
     "is_there",
     "open_store",
+    "sealed",
     "store_of",
 ]
 
@@ -46,12 +48,23 @@ _OF_FILES = ("file", "sqlite")
 _BUILT_IN = ("file", "memory", *_SCHEMES)
 
 
-def store_of(settings: Settings, root: Path) -> StateStore:
-    """Give the store that settings ask for, of the project in `root`. Raises as `open_store` does."""
+def store_of(settings: Settings, root: Path, *, follows: bool = True) -> SealedStore:
+    """Give the store that settings ask for, of the project in `root`. Raises as `open_store` does.
+
+    Args:
+        follows: whether a unit that is there stays encrypted, or in clear, as it is; else as `encrypt_state` says.
+    """
     chosen = settings.state_store
-    if chosen is not None and not isinstance(chosen, str):
-        return chosen
-    return open_store(chosen if chosen is not None else Path(settings.state_dir), root=root)
+    if chosen is None or isinstance(chosen, str):
+        chosen = open_store(chosen if chosen is not None else Path(settings.state_dir), root=root)
+    return sealed(chosen, settings, follows=follows)
+
+
+def sealed(store: StateStore, settings: Settings, *, follows: bool = True) -> SealedStore:
+    """Give a store with what opens whatever is encrypted in it."""
+    from alchemy.stores._sealed import SealedStore, plain
+
+    return SealedStore(plain(store), settings.password, encrypt=settings.encrypt_state, follows=follows)
 
 
 def open_store(place: str | Path, *, root: Path | None = None) -> StateStore:

@@ -12,6 +12,7 @@ from alchemy.owner import owner_of
 from alchemy.ports import StateStore
 from alchemy.state import Json, JsonObject, Record, is_object, to_json
 from alchemy.stores import FileStore
+from alchemy.stores._sealed import plain
 
 _OURS = ("rev", "fence", "updated_at")
 
@@ -64,6 +65,7 @@ async def accept(
         StateError: an edit cannot be taken, or something else is wrong too; nothing was changed in that stage.
         LockedError: somebody is at work on it.
     """
+    store = plain(store)  # files are edited as they are stored
     if not isinstance(store, FileStore):
         raise ConfigurationError(f"{store.url} has no files to edit", hint="this is for state in a folder")
     by_unit: dict[str, list[Path]] = {}

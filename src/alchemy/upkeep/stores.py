@@ -11,6 +11,7 @@ from alchemy.names import is_within, unit_of
 from alchemy.ports import StateStore
 from alchemy.state import Record
 from alchemy.stores import is_there, open_store
+from alchemy.stores._sealed import SealedStore
 
 
 @dataclass(slots=True)
@@ -63,6 +64,8 @@ class Stores:
         if url in self._others:
             return self._others[url]
         store = open_store(url)
+        if isinstance(self.first, SealedStore):
+            store = self.first.around(store)
         if store.url == self.first.url:
             return self.first
         check_there(store.url)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -67,7 +67,7 @@ def tree(chain: str | None, **options: Any) -> int:
 @command.command("get")
 @click.argument("fqn")
 @launch_options("state_dir", "state_store")
-def get(fqn: str, **options: Any) -> None:
+def get(fqn: str, **options: Any) -> int:
     """Show the record of FQN, such as notes/prod/api, as JSON; secrets are shown as ***."""
     import msgspec
 
@@ -92,12 +92,28 @@ def get(fqn: str, **options: Any) -> None:
 
     data = looking(place, look)
     click.echo(msgspec.json.format(msgspec.json.encode(mask(data)), indent=2))
+    return tell_sealed([data])
+
+
+def tell_sealed(records: Iterable[Any]) -> int:
+    """Say on stderr that contents were not shown because they are encrypted, if so; give the exit code."""
+    from alchemy.cli import terminal
+    from alchemy.state import SEALED
+
+    if not any(SEALED in record for record in records):
+        return 0
+    terminal.problem("what is encrypted is not shown", "set ALCHEMY_PASSWORD to the password it was encrypted with")
+    return 1
 
 
 def mask(data: Any) -> Any:
-    """Give a record's JSON without any secret: `***` stands for everything under `@secret`, whatever is beside it."""
+    """Give a record's JSON without any secret: `***` stands for everything under `@secret`, whatever is beside it, and
+    for what is encrypted as a whole.
+    """
     if isinstance(data, dict):
         items = cast("dict[str, Any]", data)
+        if "fqn" in items and isinstance(items.get("sealed"), dict):
+            items = {**items, "sealed": "***"}
         return "***" if "@secret" in items else {key: mask(value) for key, value in items.items()}
     return [mask(item) for item in cast("list[Any]", data)] if isinstance(data, list) else data
 

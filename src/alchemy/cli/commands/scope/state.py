@@ -19,7 +19,7 @@ def command(chain: str, as_json: bool, **options: Any) -> int:
     """
     import msgspec
 
-    from alchemy.cli.commands.state import mask
+    from alchemy.cli.commands.state import mask, tell_sealed
     from alchemy.cli.finding import find, looking, tell
     from alchemy.cli.places import find_place
     from alchemy.state import to_json
@@ -29,4 +29,5 @@ def command(chain: str, as_json: bool, **options: Any) -> int:
     for record in contents.records.values():
         line = msgspec.json.encode(mask(to_json(record)))
         click.echo(line if as_json else msgspec.json.format(line, indent=2))
-    return tell(contents.unreadable)
+    sealed = tell_sealed(to_json(record) for record in contents.records.values())
+    return tell(contents.unreadable) or sealed
