@@ -11,6 +11,7 @@ from alchemy.errors import ConfigurationError
 if TYPE_CHECKING:
     from alchemy.config import Settings
     from alchemy.ports import StateStore
+    from alchemy.stores._dynamodb import DynamoDBStateStore
     from alchemy.stores._filesystem import FileStore
     from alchemy.stores._memory import MemoryStore
     from alchemy.stores._redis import RedisStateStore
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from alchemy.stores._sqlite import SQLiteStateStore
 
 __all__ = [
+    "DynamoDBStateStore",
     "FileStore",
     "MemoryStore",
     "RedisStateStore",
@@ -31,6 +33,7 @@ __all__ = [
 
 ENTRY_POINTS = "alchemy.state_stores"
 _HOMES = {
+    "DynamoDBStateStore": "alchemy.stores._dynamodb",
     "FileStore": "alchemy.stores._filesystem",
     "MemoryStore": "alchemy.stores._memory",
     "RedisStateStore": "alchemy.stores._redis",
@@ -38,6 +41,7 @@ _HOMES = {
 }
 """Where the public names are; imported when they are used."""
 _SCHEMES: dict[str, str] = {
+    "dynamodb": "DynamoDBStateStore",
     "redis": "RedisStateStore",
     "rediss": "RedisStateStore",
     "sqlite": "SQLiteStateStore",

@@ -82,7 +82,7 @@ class RedisBackend:
         base = without_credentials(url).partition("?")[0].rstrip("/")
         self._url = with_options(base, prefix=prefix if prefix != PREFIX else None, ca=ca)
         self._client: Any = None
-        self._commits: dict[int, _Numbered] = {}
+        self._commits: dict[tuple[str, int], _Numbered] = {}
 
     @property
     def url(self) -> str:
@@ -162,7 +162,7 @@ class RedisBackend:
         keys = self._lock_keys(_app(lease.unit))
         how = f": {lease.owner} had it since {lease.since}"
         await self._run(scripts.RELEASE, keys, lease.unit, lease.token, how)
-        self._commits.pop(lease.token, None)
+        self._commits.pop((lease.unit, lease.token), None)
 
     async def break_(self, chain: str, *, why: str) -> None:
         await self._run(scripts.BREAK, self._lock_keys(_app(chain)), chain, why)
@@ -191,9 +191,10 @@ class RedisBackend:
 
     async def commit(self, lease: Lease, unit: str, commit: Commit) -> None:
         app = _app(unit)
-        last = self._commits.get(lease.token)
+        held = (lease.unit, lease.token)
+        last = self._commits.get(held)
         if last is None or last.nonce != commit.nonce:
-            last = self._commits[lease.token] = _Numbered(commit.nonce, last.number + 1 if last else 1)
+            last = self._commits[held] = _Numbered(commit.nonce, last.number + 1 if last else 1)
         rows = [part for row in commit.puts.items() for part in row]
         await self._under(
             lease,
