@@ -161,7 +161,10 @@ class Project:
 
     def records(self) -> dict[str, str]:
         """Give the statuses in state by FQN, as `state list` tells them."""
-        rows = [json.loads(line) for line in self.ok("state", "list", "--json").stdout.splitlines()]
+        rows = [
+            json.loads(line)
+            for line in self.ok("state", "list", "--json", "--state-store", "file:.alchemy").stdout.splitlines()
+        ]
         return {row["fqn"]: row["status"] for row in rows}
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """Give an empty cloud, which hears every event of every run; keys are cheap to derive."""
     from tests.unit.engine import world
 
-    from alchemy import config
+    from alchemy import config, scope
     from alchemy.config import Launch
     from alchemy.crypto import Cipher
     from alchemy.engine import run
@@ -35,6 +35,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
     # A default, not a value: a loop that another test's fixture keeps running has a context of its own.
     heard = ContextVar("alchemy_launch", default=Launch(listeners=(world.hear,)))  # noqa: B039 - it is frozen
     monkeypatch.setattr(config, "launch", heard)
+    monkeypatch.setattr(scope, "_current", ContextVar("alchemy_scope", default=None))
     return world.reset()
 
 

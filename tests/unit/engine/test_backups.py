@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Awaitable
 from typing import Any
 
@@ -150,8 +151,9 @@ async def test_tests_that_clean_up_make_no_backups(cloud: Cloud, store: Store) -
     assert store.records() == {}
 
 
-async def test_a_run_says_who_does_what_and_how(cloud: Cloud, store: Store) -> None:
+async def test_a_run_says_who_does_what_and_how(cloud: Cloud, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first event has owner, program and options, without the password; the last has the failures."""
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "program.py", raising=False)
     cloud.fail("create", "a", refused("no room"))
     with pytest.raises(ExceptionGroup):
         await deploy(things(a=1), store, password="a-password", parallelism=3)
