@@ -29,7 +29,7 @@ help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: $(STAMPS)/project $(STAMPS)/pyright runtime ## Install what development needs, once
+setup: $(STAMPS)/project $(STAMPS)/pyright runtime servers ## Install what development needs, once
 
 .PHONY: demo
 demo: $(STAMPS)/project runtime ## Deploy, use, change and destroy the example on this machine
@@ -103,6 +103,10 @@ $(STAMPS)/project: pyproject.toml $(STAMPS)/dev
 $(STAMPS)/pyright: $(STAMPS)/dev
 	@$(BIN)/pyright --version >/dev/null
 	@touch $@
+
+.PHONY: servers
+servers:
+	@sh .ci/install-servers
 
 # No stamp: it lives in the user's cache, which another home, or a cleaned one, does not have. Asking costs 0.1 s.
 .PHONY: runtime

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from alchemy.stores._dynamodb import DynamoDBStateStore
     from alchemy.stores._filesystem import FileStore
     from alchemy.stores._memory import MemoryStore
+    from alchemy.stores._postgres import PostgresStateStore
     from alchemy.stores._redis import RedisStateStore
     from alchemy.stores._sealed import SealedStore
     from alchemy.stores._sqlite import SQLiteStateStore
@@ -22,6 +23,7 @@ __all__ = [
     "DynamoDBStateStore",
     "FileStore",
     "MemoryStore",
+    "PostgresStateStore",
     "RedisStateStore",
     "SQLiteStateStore",
     "is_relative",
@@ -36,12 +38,15 @@ _HOMES = {
     "DynamoDBStateStore": "alchemy.stores._dynamodb",
     "FileStore": "alchemy.stores._filesystem",
     "MemoryStore": "alchemy.stores._memory",
+    "PostgresStateStore": "alchemy.stores._postgres",
     "RedisStateStore": "alchemy.stores._redis",
     "SQLiteStateStore": "alchemy.stores._sqlite",
 }
 """Where the public names are; imported when they are used."""
 _SCHEMES: dict[str, str] = {
     "dynamodb": "DynamoDBStateStore",
+    "postgres": "PostgresStateStore",
+    "postgresql": "PostgresStateStore",
     "redis": "RedisStateStore",
     "rediss": "RedisStateStore",
     "sqlite": "SQLiteStateStore",
