@@ -18,13 +18,25 @@ if TYPE_CHECKING:
     from alchemy.stores._redis import RedisStateStore
     from alchemy.stores._sealed import SealedStore
     from alchemy.stores._sqlite import SQLiteStateStore
+    from alchemy.stores.objects.places import (
+        AzureStateStore,
+        GCSStateStore,
+        R2RestStateStore,
+        R2StateStore,
+        S3StateStore,
+    )
 
 __all__ = [
+    "AzureStateStore",
     "DynamoDBStateStore",
     "FileStore",
+    "GCSStateStore",
     "MemoryStore",
     "PostgresStateStore",
+    "R2RestStateStore",
+    "R2StateStore",
     "RedisStateStore",
+    "S3StateStore",
     "SQLiteStateStore",
     "is_relative",
     "is_there",
@@ -35,20 +47,29 @@ __all__ = [
 
 ENTRY_POINTS = "alchemy.state_stores"
 _HOMES = {
+    "AzureStateStore": "alchemy.stores.objects.places",
     "DynamoDBStateStore": "alchemy.stores._dynamodb",
     "FileStore": "alchemy.stores._filesystem",
+    "GCSStateStore": "alchemy.stores.objects.places",
     "MemoryStore": "alchemy.stores._memory",
     "PostgresStateStore": "alchemy.stores._postgres",
+    "R2RestStateStore": "alchemy.stores.objects.places",
+    "R2StateStore": "alchemy.stores.objects.places",
     "RedisStateStore": "alchemy.stores._redis",
+    "S3StateStore": "alchemy.stores.objects.places",
     "SQLiteStateStore": "alchemy.stores._sqlite",
 }
 """Where the public names are; imported when they are used."""
 _SCHEMES: dict[str, str] = {
+    "az": "AzureStateStore",
     "dynamodb": "DynamoDBStateStore",
+    "gs": "GCSStateStore",
     "postgres": "PostgresStateStore",
     "postgresql": "PostgresStateStore",
+    "r2": "R2StateStore",
     "redis": "RedisStateStore",
     "rediss": "RedisStateStore",
+    "s3": "S3StateStore",
     "sqlite": "SQLiteStateStore",
 }
 """Which class opens a URL of which scheme, with its `from_url`; `file` and `memory` are read here."""

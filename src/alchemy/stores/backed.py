@@ -163,8 +163,6 @@ class BackedStore:
         if lease is not None:
             grip = self._held(lease)
             rows = self._rows.pop(unit, None)
-            if grip.written:
-                rows = None
             await grip.committer.flush()
         if rows is None:
             rows = await self._ask(self.backend.load, unit, lease=lease)
@@ -304,6 +302,7 @@ class BackedStore:
         return grip
 
     def _add(self, lease: Lease, change: Change) -> Ack:
+        self._rows.pop(lease.unit, None)  # what came with the lease is no longer all there is
         try:
             return self._held(lease).committer.add(change)
         except StateError as error:

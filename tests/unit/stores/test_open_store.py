@@ -62,7 +62,7 @@ def test_unknown_places(place: str, said: str) -> None:
         open_store(place)
     assert refused.value.hint
     if "no state store" in said:
-        assert "file:, memory:" in refused.value.hint
+        assert {"file:", "memory:", "sqlite:"} <= {*refused.value.hint.replace(",", " ").replace(";", " ").split()}
 
 
 def test_third_parties_bring_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
