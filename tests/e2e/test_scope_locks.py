@@ -106,3 +106,13 @@ def test_locks_of_nested_stores_are_found(project: Project) -> None:
     assert len(project.ok("scope", "unlock", "notes", "--force", "--yes").stdout.splitlines()) == 2
     (project.folder / "go").touch()
     assert running.finish()[0] == 1
+
+
+def test_of_a_scope_in_a_stage_that_is_held(project: Project, running: Running) -> None:
+    """The stage's lock is not taken for it: it is named, with the command that would take it."""
+    done = project.run("scope", "unlock", "notes/dev/a", "--force", "--yes")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"pid {running.process.pid}" in done.stderr
+    assert "alchemy scope unlock notes/dev\n" in done.stderr
+    (project.folder / "go").touch()
+    assert running.finish()[0] == 0

@@ -105,3 +105,10 @@ def test_mistakes_say_what_there_is(deployed: Project) -> None:
     (deployed.folder / ".alchemy/notes/prod/logs").rename(deployed.folder / "logs")
     done = deployed.run("scope", "logs", "notes/prod")
     assert (done.returncode, "notes/prod has no log" in done.stderr) == (1, True)
+
+
+def test_a_run_that_says_nothing_of_a_resource(deployed: Project) -> None:
+    """That is told, and not left to be guessed from an empty answer."""
+    done = deployed.run("scope", "logs", "notes/dev/nobody")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "has nothing to tell of notes/dev/nobody" in done.stderr

@@ -35,6 +35,12 @@ class Commands(click.Group):
         """List the names in the order in which they were added."""
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Give each subcommand with the first paragraph of its help: whole, as wide as the terminal is."""
+        commands = [(name, self.commands[name]) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_paragraph(each)) for name, each in commands if not each.hidden])
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take the group's own options. Raises `UsageError` when no subcommand follows."""
         if not args and not self.invoke_without_command and not ctx.resilient_parsing:
@@ -53,6 +59,11 @@ class Commands(click.Group):
             rest = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
             ctx.fail(f"no such command {name!r}, {rest}")
         return super().resolve_command(ctx, args)
+
+
+def _first_paragraph(command: click.Command) -> str:
+    text = command.short_help or command.help or ""
+    return " ".join(text.split("\n\n")[0].split())
 
 
 class _Root(Commands):

@@ -71,7 +71,7 @@ class FileStore:
         await self._run(self._folder.make)
 
     async def deinit(self) -> None:
-        """Write what is queued and give back what is held."""
+        """Write what is queued and give back all that was taken through this object, by whoever did."""
         errors: builtins.list[AlchemyError] = []
         try:
             for held in builtins.list(self._units.values()):

@@ -13,7 +13,7 @@ from alchemy.engine.run import Run
 from alchemy.engine.session import Session
 from alchemy.errors import ConfigurationError
 from alchemy.events import ResourceLog
-from alchemy.names import unit_of
+from alchemy.names import parent, unit_of
 from alchemy.provider import Provider, overrides, resource_class
 from alchemy.state import Generation, JsonObject, Record, Status
 from alchemy.upkeep.working import Upkeep, work_on
@@ -40,15 +40,18 @@ async def resolve(fqn: str, ids: Sequence[str], **options: Any) -> str:
     said: list[str] = []
 
     async def work(upkeep: Upkeep) -> None:
-        said.append(await _resolve(upkeep.run, fqn, ids))
-        upkeep.run.emit(ResourceLog(fqn=fqn, message=said[0]))
+        run = upkeep.run
+        before = run.session_for(parent(fqn)).get(fqn) or run.recall(fqn, run.session_for(parent(fqn)))
+        said.append(await _resolve(run, fqn, ids))
+        run.emit(ResourceLog(fqn=fqn, message=said[0]))
+        run.finished(fqn, before.kind if before else "", "adopted" if ids else "forgotten", None, 0.0)
 
     await work_on(unit_of(fqn), work, **options)
     return said[0]
 
 
 async def _resolve(run: Run, fqn: str, ids: Sequence[str]) -> str:
-    session = run.session_for(fqn.rpartition("/")[0])
+    session = run.session_for(parent(fqn))
     known = session.get(fqn)
     if known is None:
         return await _resolve_forgotten(run, session, fqn, ids)

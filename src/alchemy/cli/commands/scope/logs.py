@@ -31,6 +31,7 @@ def command(chain: str, as_json: bool, listed: bool, run: str | None, follow: bo
 
     CHAIN is a stage, such as notes/prod; of a scope or resource in it, what concerns that is shown.
     """
+    from alchemy.cli import terminal
     from alchemy.cli.finding import looking
     from alchemy.cli.places import check_chain, find_place
 
@@ -47,8 +48,11 @@ def command(chain: str, as_json: bool, listed: bool, run: str | None, follow: bo
         log = run or (await stores.first.logs(unit))[-1]
         await _check_log(stores.first, unit, log)
         write = _writer(unit, name, as_json=as_json, verbose=place.settings.verbose)
+        written = 0
         async for line, event in _lines(stores.first, unit, log, follow=follow):
-            write(line, event)
+            written += write(line, event)
+        if not written:
+            terminal.note(f"the run {log} has nothing to tell of {name}")
 
     looking(place, show)
     return 0
@@ -147,17 +151,17 @@ def _told_apart(event: Event) -> list[str]:
     return []
 
 
-def _writer(unit: str, chain: str, *, as_json: bool, verbose: bool) -> Callable[[bytes, Event | None], None]:
-    """Make what writes a line of a log, if it concerns the chain."""
+def _writer(unit: str, chain: str, *, as_json: bool, verbose: bool) -> Callable[[bytes, Event | None], bool]:
+    """Make what writes a line of a log, if it concerns the chain, and says whether it did."""
     from alchemy.cli import terminal
     from alchemy.cli.columns import moment
     from alchemy.cli.render import line_of
     from alchemy.names import is_within
 
-    def write(line: bytes, event: Event | None) -> None:
+    def write(line: bytes, event: Event | None) -> bool:
         fqn = getattr(event, "fqn", None)
         if chain != unit and is_within(chain, unit) and not (fqn is not None and is_within(fqn, chain)):
-            return
+            return False
         if as_json:
             click.echo(line)
         elif event is not None and (text := line_of(event, verbose=verbose)):
@@ -165,5 +169,8 @@ def _writer(unit: str, chain: str, *, as_json: bool, verbose: bool) -> Callable[
             click.echo(terminal.clean(f"{moment(event.at)}  {first}"))
             for rest in more:
                 click.echo(terminal.clean(f"{'':21}{rest}"))
+        else:
+            return False
+        return True
 
     return write

@@ -20,19 +20,29 @@ if TYPE_CHECKING:
 def command(chain: str, as_json: bool, force: bool, yes: bool, **options: Any) -> int:
     """Take a lock away from its holder.
 
-    That of CHAIN, such as notes/prod, and those in it. Who holds it is shown first. A holder that has died loses its
-    lock by itself. One that still renews it is asked
-    to stop with Ctrl-C; --force takes the lock from it, and its next write is refused.
+    That of CHAIN, such as notes/prod, and those in it; not one on what CHAIN lies in. Who holds it is shown first. A
+    holder that has died loses its lock by itself. One that still renews it is asked to stop with Ctrl-C; --force takes
+    the lock from it, and its next write is refused.
     """
     from alchemy.cli import terminal
     from alchemy.cli.finding import find_units, looking
     from alchemy.cli.places import check_chain, find_place
     from alchemy.errors import LockedError
+    from alchemy.names import is_within
     from alchemy.upkeep.locks import break_locks, locks_of
 
     name = check_chain(chain)
     place = find_place(given(options), operation="scope unlock")
-    found = looking(place, lambda stores: locks_of(stores, name))
+    around = looking(place, lambda stores: locks_of(stores, name))
+    found = [lock for lock in around if is_within(lock.lease.unit, name)]
+    if around and not found:
+        lease = around[0].lease
+        raise LockedError(
+            f"{name} has no lock of its own, but lies in {lease.unit}, which is held: {_told(around[0])}",
+            unit=lease.unit,
+            owner=str(lease.owner),
+            hint=f"to take that whole lock: alchemy scope unlock {lease.unit}",
+        )
     if not found:
         looking(place, lambda stores: find_units(stores.first, name))
         terminal.note(f"nobody holds {name}: there is nothing to unlock")
