@@ -90,7 +90,7 @@ class RedisBackend:
 
     async def open(self) -> Sequence[str]:
         from redis.asyncio import Redis, RedisCluster
-        from redis.exceptions import RedisError
+        from redis.exceptions import RedisClusterException, RedisError
 
         await self.close()
         client: Any = Redis(**self._options)
@@ -108,7 +108,7 @@ class RedisBackend:
             self._client = client
             found: bytes = await self._run(scripts.CREATE, [f"{self._prefix}:format"], str(FORMAT))
             check_format(found, url=self.url)
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:
             raise meaning(error, url=self.url) from error
         finally:
             if self._client is not client:
@@ -266,7 +266,7 @@ class RedisBackend:
             return await self._ask("EVAL", script.text, len(keys), *keys, *args)
 
     async def _ask(self, *command: Any) -> Any:
-        from redis.exceptions import NoScriptError, RedisError
+        from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
         if self._client is None:
             await self.open()
@@ -275,7 +275,7 @@ class RedisBackend:
             return await client.execute_command(*command)
         except NoScriptError:
             raise
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:
             raise meaning(error, url=self.url) from error
 
 

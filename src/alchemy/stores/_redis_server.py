@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ FORMAT = 1
 """Of the keys and values; a larger number found means that a newer version of this package wrote them."""
 OLDEST = (5, 0)
 """The first version whose scripts may read the time and then write."""
+_IN_SCRIPT = re.compile(r": -([A-Z]+) ")
+"""Before version 7 what goes wrong within a script is told with the script's place before it."""
 _PASSING = (
     "READONLY",
     "LOADING",
@@ -84,6 +87,8 @@ def meaning(error: Exception, *, url: str) -> AlchemyError:
     from redis import exceptions as redis
 
     text = str(error).strip() or type(error).__name__
+    within = _IN_SCRIPT.search(text)
+    code = within[1] if within else text
     match error:
         case redis.AuthenticationError() | redis.AuthorizationError():
             return ConfigurationError(
@@ -95,7 +100,7 @@ def meaning(error: Exception, *, url: str) -> AlchemyError:
                 f"{url} does not allow this user what is needed: {text}",
                 hint="docs/stores/redis.md lists the commands and keys",
             )
-        case redis.OutOfMemoryError():
+        case redis.ResponseError() if code.startswith("OOM") or isinstance(error, redis.OutOfMemoryError):
             return StateError(f"{url} has no memory left: {text}", hint="raise its maxmemory, then run again")
         case redis.ConnectionError() | redis.TimeoutError() | OSError():
             if _is_about_certificates(error):
@@ -104,7 +109,7 @@ def meaning(error: Exception, *, url: str) -> AlchemyError:
                     hint="name the authority's certificates: …?ca=FILE",
                 )
             return _silent(url, text)
-        case redis.ResponseError() if text.startswith(_PASSING):
+        case redis.ResponseError() if code.startswith(_PASSING):
             return _silent(url, text)
         case redis.ClusterError() | redis.RedisClusterException():
             return _silent(url, text)
