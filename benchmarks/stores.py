@@ -84,6 +84,20 @@ def _dynamodb(stack: ExitStack, folder: Path) -> Place:
 AWS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
+def _postgres(stack: ExitStack, _: Path) -> Place:
+    from tests.integration.stores.servers.postgres import PASSWORD, USER, PostgresServer
+
+    server = PostgresServer()
+    stack.callback(server.remove)
+    try:
+        server.make()
+    except (RuntimeError, OSError) as error:
+        raise Missing(str(error)) from error
+    proxy = stack.enter_context(Proxy("127.0.0.1", server.port))
+    env = {"PGUSER": USER, "PGPASSWORD": PASSWORD}
+    return Place(f"postgresql://127.0.0.1:{proxy.port}/postgres", env=env, proxy=proxy)
+
+
 class Server(Protocol):
     """What the tests have for each kind of server."""
 
@@ -102,7 +116,13 @@ def _behind_proxy(stack: ExitStack, server: Server) -> Proxy:
     return stack.enter_context(Proxy("127.0.0.1", server.port))
 
 
-STORES: dict[str, Open] = {"file": _file, "sqlite": _sqlite, "redis": _redis, "dynamodb": _dynamodb}
+STORES: dict[str, Open] = {
+    "file": _file,
+    "sqlite": _sqlite,
+    "postgres": _postgres,
+    "redis": _redis,
+    "dynamodb": _dynamodb,
+}
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
@@ -21,7 +22,8 @@ from alchemy.stores.backed import BackedStore
 from alchemy.stores.backend import BlobKind, Blocked, Commit, Taken
 
 SCHEMA = "alchemy"
-_OPTIONS = ("schema", "host", "sslmode", "sslrootcert", "sslcert", "sslkey")
+_FILES = ("sslrootcert", "sslcert", "sslkey")
+_OPTIONS = ("schema", "host", "sslmode", *_FILES)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -93,6 +95,7 @@ class PostgresBackend:
         given = {**options, "schema": chosen if chosen != SCHEMA else None}
         self._url = with_options(bare, **given)
         query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name != "schema"])
+        self._files = {name: Path(options[name]) for name in _FILES if name in options}
         dsn = f"{parts.scheme}://{parts.netloc}{parts.path}?{query}"
         self._server = Connections(dsn, self._url)
         self._last: dict[str, tuple[int, str]] = {}
@@ -104,6 +107,11 @@ class PostgresBackend:
 
     async def open(self) -> Sequence[str]:
         """Connect, and make or check the tables."""
+        for name, path in self._files.items():
+            if not path.is_file():
+                raise ConfigurationError(
+                    f"{self._url} names a file that is not there: {path}", hint=f"correct {name} in the URL"
+                )
         await prepare(self._server, self._schema, self._url)
         return []
 

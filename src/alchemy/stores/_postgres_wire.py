@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import struct
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any
@@ -28,7 +29,7 @@ _HEAD = struct.Struct("!11sii")
 _COUNT = struct.Struct("!h")
 _SIZE = struct.Struct("!i")
 _SIGNATURE = b"PGCOPY\n\xff\r\n\x00"
-_PASSING = ("08", "57P", "40", "55P03", "57014", "53300", "25P03", "0A000")
+_PASSING = ("08", "57P", "40", "55P03", "57014", "53300", "25P03")
 """How SQLSTATEs begin of what another moment may change: connections, shutdowns, conflicts with others."""
 _HINTS = {
     "3D000": "make that database: createdb NAME",
@@ -151,8 +152,16 @@ def meaning(error: Exception, where: str) -> AlchemyError:
     state = getattr(error, "sqlstate", None)
     said = str(error).strip() or type(error).__name__
     if state is None:
+        if isinstance(error, ssl.SSLError):
+            return ConfigurationError(
+                f"{where} and this machine do not agree on TLS: {said}",
+                hint="name the authority's certificate: …?sslmode=verify-full&sslrootcert=FILE",
+            )
         if isinstance(error, ValueError | TypeError):  # its text may have a piece of the URL
-            return ConfigurationError(f"the URL of {where} cannot be read", hint="postgresql://USER:PASSWORD@HOST/NAME")
+            return ConfigurationError(
+                f"{where} cannot be used as it is named, by the URL or by the variables PGHOST, PGPORT, PGSSLMODE, …",
+                hint="postgresql://USER:PASSWORD@HOST:PORT/DATABASE; check that the files it names are there",
+            )
         return Unreachable(
             f"{where} does not answer: {said}", hint="see whether it runs and can be reached from here, then run again"
         )

@@ -138,8 +138,8 @@ class SQLiteBackend:
 
     async def release(self, lease: Lease) -> None:
         """Give a chain back; when the lease is lost already, nothing."""
-        await self._file.write(lambda db: leases.end(db, lease))
-        self._flocks.drop(lease.unit)
+        if await self._file.write(lambda db: leases.end(db, lease)):
+            self._flocks.drop(lease.unit)
 
     async def break_(self, chain: str, *, why: str) -> None:
         """Take a chain from its holder, if it has one."""

@@ -158,12 +158,13 @@ def extend(database: sqlite3.Connection, lease: Lease, ttl: float) -> Lease:
     return content.lease()
 
 
-def end(database: sqlite3.Connection, lease: Lease) -> None:
-    """Give a chain back, unless the lease is lost."""
+def end(database: sqlite3.Connection, lease: Lease) -> bool:
+    """Give a chain back, unless the lease is lost; say if it was not."""
     why = f": {lease.owner} had it since {lease.since}"
-    database.execute(
+    ended = database.execute(
         "UPDATE leases SET held = 0, lost = ? WHERE chain = ? AND token = ? AND held", (why, lease.unit, lease.token)
     )
+    return ended.rowcount > 0
 
 
 def take_away(database: sqlite3.Connection, chain: str, why: str) -> None:

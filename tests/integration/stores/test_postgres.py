@@ -260,6 +260,17 @@ async def test_the_rights_that_the_page_names_are_enough(shared: PostgresServer,
     lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
     await store.set(lease, a_resource(f"{UNIT}/a"))
     await store.deinit()
+    await database.execute(
+        f"CREATE ROLE guest_{schema} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA {schema} TO guest_{schema};"
+        f" GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO guest_{schema}"
+    )
+    guest = PostgresStateStore(url.replace(role, f"guest_{schema}"))
+    await guest.init()
+    lease = await guest.acquire(UNIT, owner=an_owner(), timeout=0)
+    await guest.set(lease, a_resource(f"{UNIT}/b"), drop=[f"{UNIT}/a"])
+    await guest.save_backup(lease, "state-2026-11-21T09-00-00-000Z.json", b"{}")
+    assert await guest.list(UNIT) == ["b"]
+    await guest.deinit()
 
 
 @pytest.mark.parametrize(
@@ -269,6 +280,7 @@ async def test_the_rights_that_the_page_names_are_enough(shared: PostgresServer,
         ((f"{USER}:", "nobody:"), ConfigurationError, "user name or the password"),
         (("/postgres?", "/nowhere?"), ConfigurationError, "nowhere"),
         (("?schema=", "?sslmode=require&schema="), StateError, "SSL"),
+        (("?schema=", "?sslmode=verify-full&sslrootcert=/nowhere&schema="), ConfigurationError, "not there: /nowhere"),
     ],
 )
 async def test_what_is_wrong_is_named(
@@ -319,6 +331,15 @@ def test_urls_that_cannot_be_read(url: str) -> None:
         open_store(url)
     assert refused.value.hint
     assert "sesame" not in str(refused.value)
+
+
+async def test_a_port_that_is_none() -> None:
+    """What only the client can read is refused by it, and told without its words: they may hold a piece of the URL."""
+    store = PostgresStateStore("postgresql://me:open-sesame@here:port/x")
+    with pytest.raises(ConfigurationError, match="as it is named") as refused:
+        await store.init()
+    assert "sesame" not in str(refused.value)
+    await store.deinit()
 
 
 async def test_what_a_run_asks_for(shared: PostgresServer, schema: str) -> None:
