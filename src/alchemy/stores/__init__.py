@@ -11,6 +11,7 @@ from alchemy.errors import ConfigurationError
 if TYPE_CHECKING:
     from alchemy.config import Settings
     from alchemy.ports import StateStore
+    from alchemy.stores._cloudflare import CloudflareStateStore
     from alchemy.stores._dynamodb import DynamoDBStateStore
     from alchemy.stores._filesystem import FileStore
     from alchemy.stores._memory import MemoryStore
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AzureStateStore",
+    "CloudflareStateStore",
     "DynamoDBStateStore",
     "FileStore",
     "GCSStateStore",
@@ -48,6 +50,7 @@ __all__ = [
 ENTRY_POINTS = "alchemy.state_stores"
 _HOMES = {
     "AzureStateStore": "alchemy.stores.objects.places",
+    "CloudflareStateStore": "alchemy.stores._cloudflare",
     "DynamoDBStateStore": "alchemy.stores._dynamodb",
     "FileStore": "alchemy.stores._filesystem",
     "GCSStateStore": "alchemy.stores.objects.places",
@@ -62,6 +65,8 @@ _HOMES = {
 """Where the public names are; imported when they are used."""
 _SCHEMES: dict[str, str] = {
     "az": "AzureStateStore",
+    "cloudflare+http": "CloudflareStateStore",
+    "cloudflare+https": "CloudflareStateStore",
     "dynamodb": "DynamoDBStateStore",
     "gs": "GCSStateStore",
     "postgres": "PostgresStateStore",

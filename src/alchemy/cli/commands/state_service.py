@@ -40,7 +40,8 @@ def command() -> None:
 def serve(data: Path, port: int, host: str) -> None:
     """Serve until it is stopped, with Ctrl-C or SIGTERM.
 
-    Whoever shows the token in ALCHEMY_STATE_TOKEN may read and write everything in it.
+    Whoever shows the token in ALCHEMY_STATE_TOKEN may read and write everything in it. Programs keep their state there
+    with --state-store cloudflare+http://HOST:PORT and the same token.
     """
     from alchemy.errors import ConfigurationError
 
@@ -59,6 +60,7 @@ async def _serve(data: Path, host: str, port: int, token: str) -> None:
 
     def ready(service: StateService) -> None:
         click.echo(f"serving {data} at {service.url}")
+        click.echo(f"use it with --state-store cloudflare+{service.url} and the same {_TOKEN}")
 
     toolchain = await install(report=terminal.note)
     task = asyncio.current_task()

@@ -272,14 +272,14 @@ class Scope {
     this.run(`DELETE FROM records WHERE scope = ? OR (${BELOW})`, chain, ...below(chain));
     this.run("UPDATE units SET writes = writes + 1");
   }
-  takeAway(lock, lost) {
-    this.run("UPDATE locks SET owner = NULL, lost = ?, renewed = ? WHERE chain = ?", lost, Date.now(), lock.chain);
-  }
+  takeAway = ({ chain }, lost) =>
+    this.run("UPDATE locks SET owner = NULL, lost = ?, renewed = ? WHERE chain = ?", lost, Date.now(), chain);
 }
 
 // What Alchemy for Python asks: the chain is an application, a unit, or what is leased.
 class Leased extends Scope {
   application = () => this.one("SELECT text FROM applications WHERE app = ?", this.chain)?.text ?? null;
+  check = (lease) => this.held(lease) && undefined;
   locks = () => this.around(this.chain).filter(this.isHeld).map(leaseOf);
   lock = (chain) => this.one(`${LEASES} AND chain = ?`, chain);
   names = (kind) => this.column("SELECT name FROM blobs WHERE unit = ? AND kind = ?", this.chain, kind);
@@ -312,7 +312,8 @@ class Leased extends Scope {
   release(lease, logs = []) {
     want(isObject(lease) && Array.isArray(logs), "release takes a lease and a list of logs");
     for (const { unit, name, pieces } of logs) this.append(name, pieces, unit);
-    if (this.lock(this.chain)?.token === lease.token) this.takeAway(lease, `: it was given back at ${moment()}`);
+    const { token, owner, since } = this.lock(this.chain) ?? {};
+    if (token === lease.token) this.takeAway(lease, `: ${named(JSON.parse(owner))} had it since ${since}`);
   }
   break(why) {
     if (this.lock(this.chain)) this.takeAway({ chain: this.chain }, why);
@@ -395,4 +396,4 @@ class Leased extends Scope {
 const words = (text) => text.split(/\s+/);
 const WRITING = words("set delete clearScope createApplication take renew release break commit save append discard");
 const METHODS = words(`init deinit list listScopes count get getBatch all
-  applications application locks units load read names fetch`).concat(WRITING);
+  applications application check locks units load read names fetch`).concat(WRITING);

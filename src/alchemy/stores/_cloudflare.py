@@ -1,0 +1,251 @@
+"""State in SQLite Durable Objects, one an application, behind the state service."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from alchemy.errors import ConfigurationError, StateError
+from alchemy.ports import Lease, Owner
+from alchemy.secret import Secret
+from alchemy.stores import service
+from alchemy.stores._patience import PATIENCE
+from alchemy.stores._service_client import TOKEN, ServiceClient, check_version, join_rows
+from alchemy.stores._urls import parse, without_credentials
+from alchemy.stores.backed import BackedStore
+from alchemy.stores.backend import BlobKind, Blocked, Commit, Taken, Unreachable
+
+_PREFIX = "cloudflare+"
+_PIECE = 1 << 20
+_PIECES = 8
+_TRIES = 10
+
+
+class CloudflareStateStore(BackedStore):
+    """State in a state service: each application in a Durable Object of its own.
+
+    Args:
+        address: of the service: `http://127.0.0.1:8787`, as `alchemy state-service serve` prints it.
+        state_token: what the service was started with; `ALCHEMY_STATE_TOKEN` by default.
+        patience: seconds for which a service that does not answer is asked again.
+
+    Raises:
+        ConfigurationError: there is no token, the address cannot be read, or httpx is not installed.
+    """
+
+    def __init__(
+        self, address: str, *, state_token: Secret[str] | str | None = None, patience: float = PATIENCE
+    ) -> None:
+        super().__init__(ServiceBackend(_checked(address), _token(state_token)), patience=patience)
+
+    @classmethod
+    def from_url(cls, url: str) -> CloudflareStateStore:
+        """Give the store for `cloudflare+http://HOST[:PORT]`, or `cloudflare+https://…`."""
+        parse(url, options=())
+        return cls(url.removeprefix(_PREFIX))
+
+
+class _Numbered(NamedTuple):
+    """The last commit that was asked for under a lease, and which one of that lease it is."""
+
+    nonce: str
+    number: int
+
+
+class ServiceBackend:
+    """One state service."""
+
+    max_changes = 1000
+    max_bytes = 4 << 20
+    pause = 0.5
+
+    def __init__(self, address: str, token: Secret[str]) -> None:
+        self._address = address
+        self._token = token
+        self.client = ServiceClient(address, token, name=address)
+        self._commits: dict[tuple[str, int], _Numbered] = {}
+
+    @property
+    def url(self) -> str:
+        return _PREFIX + self._address
+
+    async def open(self) -> Sequence[str]:
+        found: dict[str, Any] = await self._ask("version", chain="")
+        check_version(found["version"], needed=service.version(), name=self._address)
+        return []
+
+    async def close(self) -> None:
+        await self.client.close()
+
+    async def applications(self) -> Sequence[str]:
+        apps: list[str] = await self._ask("applications", chain="")
+        return apps
+
+    async def application(self, app: str) -> bytes | None:
+        text: str | None = await self._ask("application", chain=app)
+        return None if text is None else text.encode()
+
+    async def create_application(self, app: str, row: bytes) -> bytes:
+        text: str = await self._ask("createApplication", row.decode(), chain=app)
+        return text.encode()
+
+    async def take(self, chain: str, *, owner: Owner, ttl: float, nonce: str) -> Taken | Blocked:
+        asked = {"owner": msgspec.to_builtins(owner), "ttl": ttl, "nonce": nonce}
+        given: dict[str, Any] = await self._ask("take", asked, chain=chain)
+        if "holder" in given:
+            return Blocked(_lease(given["holder"]))
+        page: dict[str, Any] | None = given["page"]
+        if page is None or page["next"] is not None:
+            return Taken(_lease(given["lease"]))
+        rows, foreign = join_rows(page["rows"])
+        return Taken(_lease(given["lease"]), None if foreign else rows)  # loading says what is wrong with it
+
+    async def renew(self, lease: Lease, *, ttl: float) -> Lease:
+        return _lease(await self._ask("renew", _named(lease), ttl, chain=lease.unit, lease=lease))
+
+    async def release(self, lease: Lease) -> None:
+        await self._ask("release", _named(lease), [], chain=lease.unit)
+        self._commits.pop((lease.unit, lease.token), None)
+
+    async def break_(self, chain: str, *, why: str) -> None:
+        await self._ask("break", why, chain=chain)
+
+    async def locks(self) -> Sequence[Lease]:
+        found = [await self._ask("locks", chain=app) for app in await self.applications()]
+        return [_lease(lease) for leases in found for lease in leases]
+
+    async def units(self, app: str) -> Sequence[str]:
+        units: list[str] = await self._ask("units", chain=app)
+        return units
+
+    async def load(self, unit: str, *, lease: Lease | None = None) -> Mapping[str, bytes]:
+        for _ in range(_TRIES):
+            rows = await self._pages(unit, lease)
+            if rows is not None:
+                return self._ours(*join_rows(rows))
+        raise Unreachable(f"{unit} was written to {_TRIES} times while it was read", hint="wait for that run to end")
+
+    async def _pages(self, unit: str, lease: Lease | None) -> list[Any] | None:
+        """Give all rows; `None` when somebody wrote between two pages."""
+        rows: list[Any] = []
+        after: int | None = 0
+        writes: int | None = None
+        while after is not None:
+            held = None if lease is None else _named(lease)
+            page = await self._ask("load", after, held, chain=unit, lease=lease)
+            if writes not in (None, page["writes"]):
+                return None
+            rows += page["rows"]
+            after, writes = page["next"], page["writes"]
+        return rows
+
+    async def read(self, unit: str, fqns: Sequence[str]) -> Mapping[str, bytes]:
+        return self._ours(*join_rows(await self._ask("read", fqns, chain=unit)))
+
+    async def commit(self, lease: Lease, unit: str, commit: Commit) -> None:
+        key = (lease.unit, lease.token)
+        last = self._commits.get(key)
+        if last is None or last.nonce != commit.nonce:
+            last = self._commits[key] = _Numbered(commit.nonce, last.number + 1 if last else 1)
+        puts = {fqn: row.decode() for fqn, row in commit.puts.items()}
+        asked = {"number": last.number, "clear": commit.clear, "drops": commit.drops, "puts": puts}
+        await self._ask("commit", _named(lease), asked, chain=unit, lease=lease)
+
+    async def fold(self, lease: Lease, unit: str) -> None:
+        """There is no log to fold: rows are what is stored. Only the lease is looked at."""
+        await self._ask("check", _named(lease), chain=lease.unit, lease=lease)
+
+    async def save(self, lease: Lease, unit: str, kind: BlobKind, name: str, content: bytes) -> bool:
+        pieces = list(_pieces("", content))
+        blob = {"kind": kind, "name": name, "digest": hashlib.sha256(content).hexdigest()}
+        kept = True
+        for start in range(0, len(pieces), _PIECES):
+            some = dict(pieces[start : start + _PIECES])
+            asked = {**blob, "pieces": some, "last": start + _PIECES >= len(pieces)}
+            kept = await self._ask("save", _named(lease), asked, chain=unit, lease=lease)
+            if not kept:
+                break
+        return kept
+
+    async def append(self, unit: str, name: str, part: str, lines: bytes) -> None:
+        pieces = list(_pieces(f"{part}-", lines))
+        for start in range(0, len(pieces), _PIECES):
+            await self._ask("append", name, dict(pieces[start : start + _PIECES]), chain=unit)
+
+    async def names(self, unit: str, kind: BlobKind) -> Sequence[str]:
+        names: list[str] = await self._ask("names", kind, chain=unit)
+        return names
+
+    async def fetch(self, unit: str, kind: BlobKind, name: str) -> bytes | None:
+        content = bytearray()
+        after: str | None = ""
+        while after is not None:
+            page: dict[str, Any] | None = await self._ask("fetch", kind, name, after, chain=unit)
+            if page is None:
+                return None
+            content += b"".join(zlib.decompress(base64.b64decode(text)) for text in page["rows"])
+            after = page["next"]
+        return bytes(content)
+
+    async def discard(self, unit: str, kind: BlobKind, names: Sequence[str]) -> None:
+        await self._ask("discard", kind, names, chain=unit)
+
+    async def _ask(self, method: str, *params: Any, chain: str, lease: Lease | None = None) -> Any:
+        return await self.client.ask(method, *params, chain=chain, lease=lease)
+
+    def _ours(self, rows: dict[str, bytes], foreign: str | None) -> dict[str, bytes]:
+        if foreign is None:
+            return rows
+        raise StateError(
+            f"{foreign} in {self.url} was written by Alchemy for TypeScript",
+            hint="use another application or stage, and take its state over with: alchemy state import",
+        )
+
+
+def _pieces(prefix: str, content: bytes) -> Iterator[tuple[str, str]]:
+    """Cut a blob into pieces that fit into rows; each can be read by itself."""
+    for number, start in enumerate(range(0, max(len(content), 1), _PIECE)):
+        compressed = zlib.compress(content[start : start + _PIECE], 1)
+        yield f"{prefix}{number:06d}", base64.b64encode(compressed).decode()
+
+
+def _named(lease: Lease) -> dict[str, Any]:
+    return {"chain": lease.unit, "token": lease.token}
+
+
+def _lease(given: dict[str, Any]) -> Lease:
+    return msgspec.convert(given, Lease)
+
+
+def _token(given: Secret[str] | str | None) -> Secret[str]:
+    token = given if given is not None else os.environ.get(TOKEN, "")
+    token = token if isinstance(token, Secret) else Secret(token, name=TOKEN)
+    text = token.reveal()
+    if not text or any(not 0x21 <= ord(char) <= 0x7E for char in text):
+        what = "is not set" if not text else "has blanks or characters beyond ASCII in it"
+        raise ConfigurationError(
+            f"the state service's token ({TOKEN}, or state_token) {what}", hint="set it to the one of the service"
+        )
+    return token
+
+
+def _checked(address: str) -> str:
+    parts = urlsplit(address)
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.path not in ("", "/")
+        or "@" in parts.netloc
+    ):
+        raise ConfigurationError(
+            f"{without_credentials(address)!r} is no address of a state service",
+            hint=f"such as {_PREFIX}http://127.0.0.1:8787; the token goes into {TOKEN}",
+        )
+    return f"{parts.scheme}://{parts.netloc}"

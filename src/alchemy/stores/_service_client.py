@@ -1,0 +1,165 @@
+"""Asking a state service over HTTP, and what its answers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from alchemy.errors import AlchemyError, ConfigurationError, StateError, StateTooNew
+from alchemy.ports import Lease
+from alchemy.secret import Secret
+from alchemy.stores._refusals import taken_away
+from alchemy.stores._urls import load_extra
+from alchemy.stores.backend import Unreachable
+
+if TYPE_CHECKING:
+    import httpx
+
+TOKEN = "ALCHEMY_STATE_TOKEN"
+_CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 30.0
+_PASSING = frozenset({408, 425, 429})
+_UPGRADE = "deploy the service that comes with this version: force_update=True, or alchemy state-service serve"
+
+
+class _Answer(msgspec.Struct):
+    """What the service answers; `whom` comes with `lease_lost`."""
+
+    success: bool
+    result: Any = None
+    error: str = ""
+    code: str = ""
+    whom: str = ""
+
+
+_read = msgspec.json.Decoder(_Answer).decode
+
+
+class ServiceClient:
+    """Asks one service, over connections that are kept.
+
+    Args:
+        address: such as `http://127.0.0.1:8787`.
+        token: that every request shows.
+        name: what to call the place in messages.
+    """
+
+    def __init__(self, address: str, token: Secret[str], *, name: str) -> None:
+        load_extra("httpx", extra="cloudflare", store="a state store in Durable Objects")
+        self.address = address
+        self.requests = 0
+        """How many were sent."""
+        self._token = token
+        self._name = name
+        self._http: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """Let go of connections; asking opens new ones."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
+
+    async def ask(self, method: str, *params: Any, chain: str, lease: Lease | None = None) -> Any:
+        """Ask once.
+
+        Args:
+            lease: that is told to be lost when it is.
+
+        Raises:
+            Unreachable: no answer came, or one that another moment may change.
+            LeaseLost: the service says so.
+            StateError, StateTooNew, ConfigurationError: it refuses, or is no state service.
+        """
+        import httpx
+
+        body = {"method": method, "params": params, "context": {"chain": chain.split("/") if chain else []}}
+        self.requests += 1
+        try:
+            response = await self._opened().post("/", content=msgspec.json.encode(body))
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise ConfigurationError(f"{self._name} is no address of a service: {error}") from error
+        except httpx.HTTPError as error:
+            what = f": {error}" if str(error) else ""
+            raise Unreachable(
+                f"{self._name} does not answer ({type(error).__name__}{what})",
+                hint="check that it runs, and the network",
+            ) from error
+        answer = self._answer(response, method)
+        if answer.success:
+            return answer.result
+        raise self._refusal(response.status_code, answer, lease)
+
+    def _opened(self) -> httpx.AsyncClient:
+        import httpx
+
+        if self._http is None:
+            self._http = httpx.AsyncClient(
+                base_url=self.address,
+                verify=self.address.startswith("https:"),  # reading the system's certificates takes 0.1 s
+                headers={"Authorization": f"Bearer {self._token.reveal()}", "Content-Type": "application/json"},
+                timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+                limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=20),
+            )
+        return self._http
+
+    def _answer(self, response: httpx.Response, method: str) -> _Answer:
+        status = response.status_code
+        is_json = "application/json" in response.headers.get("content-type", "")
+        if is_json:
+            try:
+                return _read(response.content)
+            except (msgspec.DecodeError, msgspec.ValidationError):
+                pass
+        if status >= 500 or status in _PASSING:
+            raise Unreachable(f"{self._name} answers {method} with {status}", hint="look at its log")
+        kind = response.headers.get("content-type", "nothing").partition(";")[0]
+        if response.is_redirect or "html" in kind:
+            raise ConfigurationError(
+                f"{self._name} answers with {status} and {kind}, as a login page does, and not as a service",
+                hint="let the token alone suffice at that address: take it out of what asks people to log in",
+            )
+        raise ConfigurationError(
+            f"{self._name} answers with {status} and {kind}: there is no state service", hint="check the address"
+        )
+
+    def _refusal(self, status: int, answer: _Answer, lease: Lease | None) -> AlchemyError:
+        if answer.code == "lease_lost" and lease is not None:
+            return taken_away(lease, answer.whom)
+        if status == 401:
+            return ConfigurationError(
+                f"{self._name} does not accept the token", hint=f"set {TOKEN} to the one it was started with"
+            )
+        said = f"{self._name}: {answer.error}"
+        if answer.code == "newer_data":
+            return StateTooNew(said, hint="use a newer version of alchemy")
+        if answer.code == "unknown_method":
+            return StateError(f"{said}, because it is older than this library", hint=_UPGRADE)
+        if status >= 500 or status in _PASSING:
+            return Unreachable(said, hint="look at its log")
+        return StateError(said)
+
+
+def check_version(found: int, *, needed: int, name: str) -> None:
+    """Raise `StateError` when a service is older than this library needs; newer ones go on answering older clients."""
+    if found < needed:
+        raise StateError(
+            f"the state service at {name} has version {found}, and this library needs {needed}", hint=_UPGRADE
+        )
+
+
+def join_rows(rows: Sequence[Sequence[Any]]) -> tuple[dict[str, bytes], str | None]:
+    """Put rows together from their parts.
+
+    Returns:
+        The rows by FQN, and the FQN of one that Alchemy for TypeScript wrote, if there is any.
+    """
+    parts: dict[str, list[str]] = {}
+    foreign: str | None = None
+    for fqn, text, origin in rows:
+        parts.setdefault(fqn, []).append(text)
+        foreign = fqn if origin else foreign
+    return {fqn: "".join(texts).encode() for fqn, texts in parts.items()}, foreign
+
+
+__all__ = ["TOKEN", "ServiceClient", "check_version", "join_rows"]

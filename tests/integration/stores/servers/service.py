@@ -1,0 +1,140 @@
+"""A state service on loopback: `alchemy state-service serve`, with a folder of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from alchemy.local import install
+from alchemy.local._state_service import StateService, serve
+from alchemy.stores.service import source
+
+TOKEN = "a-token-of-tests"
+_FLUSH = "await this.ctx.storage.sync();"
+_WIPING = source().replace(_FLUSH, f"await this.ctx.storage.deleteAll(); {_FLUSH}")
+
+
+class ServiceServer:
+    """A state service, started as people start it.
+
+    Args:
+        folder: for its data.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is, as a store's URL."""
+        return f"cloudflare+http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, on the same port as before, and wait until it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "alchemy", "state-service", "serve"]
+        options = ["--data", str(self.folder / "data"), "--port", str(self.port)]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *options], stdout=log, stderr=log, env={**os.environ, "ALCHEMY_STATE_TOKEN": TOKEN}
+            )
+        end = time.monotonic() + 30
+        while not self.answers():
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"the service did not start: {(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it at once, without letting it put anything in order."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def answers(self) -> bool:
+        """Say whether it accepts the token."""
+        request = Request(f"http://127.0.0.1:{self.port}", method="HEAD", headers={"Authorization": f"Bearer {TOKEN}"})
+        try:
+            with urlopen(request, timeout=5) as answer:
+                status: int = answer.status
+        except (URLError, OSError):
+            return False
+        return status == 200
+
+
+class ServiceThread:
+    """The same in a thread of this process, which can be emptied: its module differs in that eviction forgets all.
+
+    Args:
+        folder: for its data.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.port = 0
+        self._folder = folder
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="state service")
+
+    @property
+    def url(self) -> str:
+        """Where it is, as a store's URL."""
+        return f"cloudflare+http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._thread.start()
+        self._ready.wait()
+        assert self.port, "the service did not start"
+
+    def stop(self) -> None:
+        """End it."""
+        if self._loop is not None and self._task is not None:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join()
+
+    def wipe(self) -> None:
+        """Have every object forget all it has, and go."""
+        for app in ["", *self._ask("applications", "")]:
+            self._ask("", app, path="/debug/evict")
+
+    def _ask(self, method: str, app: str, *, path: str = "/") -> list[str]:
+        body = {"method": method, "context": {"chain": [app] if app else []}}
+        request = Request(f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode())
+        request.add_header("Authorization", f"Bearer {TOKEN}")
+        with urlopen(request, timeout=30) as answer:
+            result: list[str] = json.loads(answer.read()).get("result", [])
+            return result
+
+    async def _serve(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def ready(service: StateService) -> None:
+            self.port = service.port
+            self._ready.set()
+
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await serve(await install(), self._folder, token=TOKEN, ready=ready, source=_WIPING, debug=True)
+        finally:
+            self._ready.set()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
