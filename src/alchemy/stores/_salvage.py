@@ -24,6 +24,7 @@ from alchemy.stores._folding import make_folders
 from alchemy.stores._journal import START, commits_of, journal_name, journal_token, make_frame, scan, set_payload
 from alchemy.stores._layout import ASIDE, BACKUPS, LOGS, RECORD
 from alchemy.stores._reading import Manifest, list_journals, peek, read_head
+from alchemy.stores._soundness import unsure
 from alchemy.stores._tree import Tree, Walk, read_file
 
 
@@ -77,7 +78,7 @@ def salvage(disk: Disk, folder: str, unit: str, *, aside: str, token: int) -> No
     old = [name for name in os.listdir(folder) if name not in (LOGS, BACKUPS)]  # noqa: PTH208
     make_folders(disk, aside)
     if records:
-        encoded = [encode(_unsure(record)) for record in records.values()]
+        encoded = [encode(unsure(record)) for record in records.values()]
         frame, _ = make_frame(1, token, START, b"[%s]" % set_payload(encoded))
         path = f"{folder}/{journal_name(token)}"
         disk.write_file(path + ASIDE, frame, sync=True)
@@ -91,11 +92,3 @@ def salvage(disk: Disk, folder: str, unit: str, *, aside: str, token: int) -> No
 
 def _step(name: str) -> int:
     return 2 if journal_token(name) is not None else 1 if name == RECORD else 0
-
-
-def _unsure(record: Record) -> Record:
-    """Let a record be read back from its provider before it is believed: it may be older than what was lost."""
-    if record.is_scope:
-        return record
-    old = [msgspec.structs.replace(generation, verify=True) for generation in record.generations]
-    return msgspec.structs.replace(record, verify=True, generations=old)

@@ -15,6 +15,23 @@ from alchemy.state import Record
 from alchemy.stores._rows import unpack
 
 
+def read_row(fqn: str, row: bytes, *, where: str) -> Record:
+    """Read the row that is kept under a name.
+
+    Raises:
+        StateDamaged: it cannot be read, or is another's record: that would be written back under the wrong name.
+        StateTooNew: a newer version of this package wrote it.
+    """
+    record = unpack(row, where=where)
+    if record.fqn != fqn:
+        raise StateDamaged(
+            f"{where} holds the record of {record.fqn}",
+            path=where,
+            hint="restore it from a backup: alchemy scope restore",
+        )
+    return record
+
+
 def readable(
     rows: Mapping[str, bytes], place: Callable[[str], str]
 ) -> tuple[dict[str, Record], dict[str, StateDamaged]]:
@@ -23,14 +40,9 @@ def readable(
     damaged: dict[str, StateDamaged] = {}
     for fqn, row in rows.items():
         try:
-            record = unpack(row, where=place(fqn))
+            records[fqn] = read_row(fqn, row, where=place(fqn))
         except StateDamaged as error:
             damaged[fqn] = error
-            continue
-        if record.fqn == fqn:
-            records[fqn] = record
-        else:
-            damaged[fqn] = StateDamaged(f"{place(fqn)} holds the record of {record.fqn}", path=place(fqn))
     return records, damaged
 
 
@@ -49,3 +61,11 @@ def aside_of(rows: Mapping[str, bytes]) -> tuple[str, bytes]:
     """Give a name and a content for all rows of a unit as they are, to be looked into by a person."""
     content = {fqn: row.decode(errors="backslashreplace") for fqn, row in rows.items()}
     return backup_name(datetime.now(UTC)).replace("state-", "damaged-"), msgspec.json.encode(content)
+
+
+def unsure(record: Record) -> Record:
+    """Let a resource be read back from its provider before it is believed: it may be older than what was lost."""
+    if record.is_scope:
+        return record
+    old = [msgspec.structs.replace(generation, verify=True) for generation in record.generations]
+    return msgspec.structs.replace(record, verify=True, generations=old)

@@ -25,8 +25,7 @@ from alchemy.stores._layout import check_backup_name, check_chain, check_commit,
 from alchemy.stores._patience import PATIENCE, persist
 from alchemy.stores._portal import Portal
 from alchemy.stores._refusals import locked_error, not_held
-from alchemy.stores._rows import unpack
-from alchemy.stores._soundness import aside_of, find_problems, readable
+from alchemy.stores._soundness import aside_of, find_problems, read_row, readable, unsure
 from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
 from alchemy.stores.backend import Backend, BlobKind, Blocked, Taken
 
@@ -179,7 +178,7 @@ class BackedStore:
             return None
         name, content = aside_of(rows)
         await self._ask(self.backend.save, lease, unit, "aside", name, content)
-        verify = [msgspec.structs.replace(record, verify=True) for record in records.values() if not record.is_scope]
+        verify = [unsure(record) for record in records.values() if not record.is_scope]
         await self.set(lease, *verify, drop=sorted(damaged))
         return f"{self.url}, {unit}, aside/{name}"
 
@@ -355,7 +354,7 @@ class BackedStore:
             raise StateDamaged(f"{where} is no application's record: {error}", path=where) from error
 
     def _decode(self, rows: Mapping[str, bytes]) -> dict[str, Record]:
-        return {fqn: unpack(row, where=self._place(fqn)) for fqn, row in rows.items()}
+        return {fqn: read_row(fqn, row, where=self._place(fqn)) for fqn, row in rows.items()}
 
     def _place(self, fqn: str) -> str:
         return f"{self.url}, {fqn}"
