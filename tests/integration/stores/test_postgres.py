@@ -13,8 +13,10 @@ from tests.integration.stores.servers.postgres import PASSWORD, USER, Pooler, Po
 
 from alchemy.errors import AlchemyError, ConfigurationError, LeaseLost, StateError, StateTooNew
 from alchemy.ports import StateStore
-from alchemy.stores import PostgresStateStore, _postgres_sql, open_store
+from alchemy.stores import PostgresStateStore, _postgres_schema, _postgres_sql, open_store
 from alchemy.stores._postgres import PostgresBackend
+from alchemy.stores._postgres_schema import migrations
+from alchemy.stores._schema import Migration
 from alchemy.stores.backend import Commit, Taken
 from alchemy.testing.contract import UNIT, ServerContract, StateStoreContract, a_resource, an_owner
 from alchemy.testing.contract.archives import ArchiveContract
@@ -205,6 +207,30 @@ async def test_a_step_that_was_done_is_done_again(shared: PostgresServer, schema
         await store.init()
         assert await store.list(UNIT) == ["a"]
         assert await database.fetchval(f"SELECT version FROM {schema}.schema_version") == 1
+    await store.deinit()
+
+
+async def test_older_tables_are_changed(
+    shared: PostgresServer, schema: str, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps are made by who opens the place, in order and each as a whole, also by several at once."""
+    store = PostgresStateStore(shared.url(schema=schema))
+    await store.init()
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    await store.set(lease, a_resource(f"{UNIT}/a"))
+    (first,) = migrations(schema)
+    good = Migration(2, "remarks", (f"CREATE TABLE IF NOT EXISTS {schema}.remarks (fqn text)",))
+    bad = Migration(3, "more", (f"CREATE TABLE {schema}.more (fqn text)", f"INSERT INTO {schema}.nowhere VALUES (1)"))
+    monkeypatch.setattr(_postgres_schema, "migrations", lambda _: (first, good, bad))
+    newer = [PostgresStateStore(shared.url(schema=schema)) for _ in range(4)]
+    failed = await asyncio.gather(*(one.init() for one in newer), return_exceptions=True)
+    assert all(isinstance(error, StateError) and "nowhere" in error.message for error in failed), failed
+    assert await database.fetchval(f"SELECT version FROM {schema}.schema_version") == 2, "the first of them stands"
+    assert await database.fetchval("SELECT to_regclass($1)", f"{schema}.more") is None
+    monkeypatch.setattr(_postgres_schema, "migrations", lambda _: (first, good))
+    await asyncio.gather(*(one.init() for one in newer))
+    assert await newer[0].list(UNIT) == ["a"]
+    await asyncio.gather(*(one.deinit() for one in newer))
     await store.deinit()
 
 

@@ -19,7 +19,8 @@ import pytest
 from alchemy.errors import ConfigurationError, LeaseLost, LockedError, StateDamaged, StateError, StateTooNew
 from alchemy.ports import Lease, Owner
 from alchemy.state import STAGE_KIND
-from alchemy.stores import SQLiteStateStore, _mounts, _sqlite_file, is_there, open_store
+from alchemy.stores import SQLiteStateStore, _mounts, _sqlite_file, _sqlite_schema, is_there, open_store
+from alchemy.stores._schema import Migration
 from alchemy.stores._sqlite import SQLiteBackend
 from alchemy.stores._sqlite_schema import APPLICATION_ID, MIGRATIONS
 from alchemy.stores.backend import Blocked, Taken
@@ -308,6 +309,31 @@ async def test_a_step_that_was_done_is_done_again(path: Path, store: SQLiteState
     await other.init()
     assert await other.list(UNIT) == ["a"]
     await other.deinit()
+
+
+async def test_an_older_file_is_changed(path: Path, store: SQLiteStateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are made by who opens it, in order and each as a whole; whoever is older by then is refused."""
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    await store.set(lease, a_resource(f"{UNIT}/a"))
+    good = Migration(2, "notes of people", ("CREATE TABLE IF NOT EXISTS remarks (fqn TEXT PRIMARY KEY)",))
+    bad = Migration(3, "more notes", ("CREATE TABLE IF NOT EXISTS more (fqn TEXT)", "INSERT INTO nowhere VALUES (1)"))
+    monkeypatch.setattr(_sqlite_schema, "MIGRATIONS", (*MIGRATIONS, good, bad))
+    newer = SQLiteStateStore(path)
+    with pytest.raises(StateError, match="nowhere"):
+        await newer.init()
+    other = sqlite3.connect(path)
+    assert other.execute("SELECT version FROM schema_version").fetchall() == [(2,)], "the first of them stands"
+    tables = {name for (name,) in other.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert "remarks" in tables
+    assert "more" not in tables
+    other.close()
+    monkeypatch.setattr(_sqlite_schema, "MIGRATIONS", (*MIGRATIONS, good))
+    await newer.init()
+    assert await newer.list(UNIT) == ["a"]
+    await newer.deinit()
+    monkeypatch.setattr(_sqlite_schema, "MIGRATIONS", MIGRATIONS)
+    with pytest.raises(StateTooNew):
+        await store.init()
 
 
 async def test_a_newer_file_is_refused_and_not_touched(path: Path) -> None:
