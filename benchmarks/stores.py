@@ -81,6 +81,13 @@ def _dynamodb(stack: ExitStack, folder: Path) -> Place:
     return Place(url, AWS, proxy)
 
 
+def _s3(stack: ExitStack, folder: Path) -> Place:
+    from tests.integration.stores.servers.s3 import BUCKET, S3Server
+
+    proxy = _behind_proxy(stack, S3Server(folder / "s3"))
+    return Place(f"s3://{BUCKET}/bench?region=us-east-1&endpoint=http://127.0.0.1:{proxy.port}", AWS, proxy)
+
+
 AWS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
@@ -121,6 +128,7 @@ STORES: dict[str, Open] = {
     "sqlite": _sqlite,
     "postgres": _postgres,
     "redis": _redis,
+    "s3": _s3,
     "dynamodb": _dynamodb,
 }
 
