@@ -54,6 +54,8 @@ class Holdings:
         run.address = self._address
         self.salvages: Callable[[str], bool] = lambda _chain: launch.rebuild
         self.put_aside = False
+        self.also: str | None = None
+        """A password that may open what the settings' does not; see `SealedStore.also`."""
         self.reopens: Callable[[str], bool] = lambda _chain: True
 
     # Taking
@@ -106,6 +108,7 @@ class Holdings:
         for known in self._stores:
             if known.url == store.url:
                 return known
+        store.also = self.also
         self._stores.append(store)
         return store
 
@@ -146,7 +149,7 @@ class Holdings:
         if not stale:
             return
         backups = await store.seal_backups(lease)
-        await session.rewrite(stale)
+        await session.rewrite([session.records[fqn] for fqn in stale])
         what = "encrypted whole" if store.seals(session.unit) else "written in clear again"
         also = f", and of its backups {backups}" if backups else ""
         self._run.emit(Notice(level="info", message=f"{session.unit}: of its records {len(stale)} were {what}{also}"))

@@ -18,7 +18,7 @@ COMMANDS = {
     "deploy": "Make everything as the program says.",
     "destroy": "Destroy everything of a stage, from its state.",
     "run": "Run the program without changing anything.",
-    "state": "Look into the state: list, tree, get; import it from elsewhere.",
+    "state": "Look into the state: list, tree, get; copy, import, export, mv, rm, rekey, …",
     "scope": "Look into scopes, and put them in order: list, inspect, logs, unlock, …",
     "local": "The Cloudflare on this machine: start, stop, status, reset, env.",
     "state-service": "A state store for a team, on a machine of one's own: serve.",

@@ -62,6 +62,18 @@ async def find_units(store: StateStore, chain: str | None) -> list[str]:
     return found
 
 
+async def find_whole_units(store: StateStore, chain: str | None) -> list[str]:
+    """Give the stages and tests that a chain is, or that an application has; all for none.
+
+    Raises:
+        ConfigurationError: there is nothing of that name, or it is a part of a stage.
+    """
+    units = await find_units(store, chain)
+    if chain is not None and is_unit(held_by(check_chain(chain))) and check_chain(chain) not in units:
+        raise ConfigurationError(f"{chain} is a part of a stage", hint=f"name all of it: {units[0]}")
+    return units
+
+
 async def find(stores: Stores, chain: str | None) -> Contents:
     """Give what there is at a chain and below it, or everything.
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import msgspec
 
+from alchemy.config import Settings
 from alchemy.declared import Declared
 from alchemy.engine.ledger import forgotten, recall, strike
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
 from alchemy.engine.values import Codec
-from alchemy.names import is_within, join, leaf
+from alchemy.names import is_within, join, leaf, parent
 from alchemy.scope import Scope
 from alchemy.state import Generation, Json, JsonObject, Record
 
@@ -34,7 +35,7 @@ def move(run: Run, declared: Declared) -> None:
         if _is_declared(declared.scope.root, old):
             continue
         if record is not None and not record.is_scope:
-            _move(run, declared, session, old)
+            move_records(run, session, old, declared.fqn, settings=declared.scope.settings)
             return
         if record is None and session.recall(old) is not None:
             _move_forgotten(run, declared, session, old)
@@ -64,16 +65,26 @@ def _move_forgotten(run: Run, declared: Declared, session: Session, old: str) ->
     strike(own, found)
     session.records.update(found)
     try:
-        _move(run, declared, session, old, own)
+        move_records(run, session, old, declared.fqn, own, settings=declared.scope.settings)
     except BaseException:
         for fqn in found:
             session.records.pop(fqn, None)  # it is in the ledger still
         raise
 
 
-def _move(run: Run, declared: Declared, session: Session, old: str, *along: Record) -> None:
+def move_records(run: Run, session: Session, old: str, new: str, *along: Record, settings: Settings) -> Awaitable[None]:
+    """Give the records at an FQN and below it another FQN in place of that, and let others follow, in one commit.
+
+    Args:
+        along: records that change for another reason, and are written in the same commit as they are.
+        settings: with the password of the scope that it happens in.
+
+    Raises:
+        SecretError: a secret does not open, which is bound to its record's name; nothing was written.
+    """
+
     def renamed(fqn: str) -> str:
-        return declared.fqn + fqn[len(old) :] if is_within(fqn, old) else fqn
+        return new + fqn[len(old) :] if is_within(fqn, old) else fqn
 
     moved: list[Record] = list(along)
     dropped: list[str] = []
@@ -85,12 +96,12 @@ def _move(run: Run, declared: Declared, session: Session, old: str, *along: Reco
         found = msgspec.structs.replace(record, generations=[msgspec.structs.replace(g) for g in record.generations])
         refers = _rename_references(found, renamed)
         if is_within(fqn, old):
-            _rename(run, declared, found, renamed(fqn))
+            _rename(run, settings, found, renamed(fqn), parent(new))
             dropped.append(fqn)
         elif not refers:
             continue
         moved.append(found)
-    session.put_all(moved, drop=dropped)
+    return session.put_all(moved, drop=dropped)
 
 
 def _rename_references(record: Record, renamed: Callable[[str], str]) -> bool:
@@ -125,13 +136,12 @@ def _referring(data: Json, renamed: Callable[[str], str]) -> Json:
     return data
 
 
-def _rename(run: Run, declared: Declared, record: Record, fqn: str) -> None:
+def _rename(run: Run, settings: Settings, record: Record, fqn: str, chain: str) -> None:
     """Give a record its new name, and bind its secrets to it."""
-    settings, chain = declared.scope.settings, declared.scope.chain
     before, after = (Codec(lambda: run.cipher(settings, chain), name) for name in (record.fqn, fqn))
     every: list[Record | Generation] = [record, *record.generations]
     for of in every:
-        for name in ("props", "attempted", "output"):
+        for name in ("props", "attempted", "output", "data"):
             data = getattr(of, name)
             if data is not None:
                 setattr(of, name, _resealed(data, before, after))

@@ -13,8 +13,6 @@ from alchemy.history import backup_name, encode_backup
 from alchemy.ports import Lease, StateStore
 from alchemy.state import Record, Status
 
-_CHUNK = 500
-"""How many records that need not be written together are written in one commit."""
 _LEAVING = (Status.DELETING, Status.DELETED)
 
 
@@ -115,14 +113,23 @@ class Session:
             self._note_names(record)
         return self._after_backup(self.store.set(lease, *records, drop=drop))
 
-    async def rewrite(self, fqns: Sequence[str]) -> None:
-        """Write records as they are, in the form that they are to be stored in; durable when it returns."""
+    async def rewrite(self, records: Sequence[Record]) -> None:
+        """Write records that say the same in another form, in one commit; durable when it returns.
+
+        Their times stay: nothing happened to what they stand for.
+        """
         lease = self._held()
+        await self.back_up()
+        self.records.update({record.fqn: record for record in records})
+        await self.store.set(lease, *records)
+
+    async def back_up(self) -> None:
+        """Keep a copy of the unit as it is, unless that was done in this run; durable when it returns."""
         if not self.written:
-            self._back_up(lease)
-        for start in range(0, len(fqns), _CHUNK):
-            chunk = [self.records[fqn] for fqn in fqns[start : start + _CHUNK]]
-            await self._after_backup(self.store.set(lease, *chunk))
+            self._back_up(self._held())
+        backup, self._backup = self._backup, None
+        if backup is not None:
+            await backup
 
     def drop(self, *fqns: str) -> Awaitable[None]:
         """Forget records; durable when awaited."""

@@ -39,6 +39,9 @@ class SealedStore:
     ) -> None:
         self.inner = inner
         self._password = password
+        self.also: str | None = None
+        """Another password that may open what the first does not, while one takes the other's place."""
+        self._first: dict[str, builtins.set[str]] = {}
         self._encrypt = encrypt
         self._follows = follows
         self._ciphers: dict[bytes, Cipher] = {}
@@ -262,6 +265,31 @@ class SealedStore:
             self._used[unit] = self._cipher(next((salt for salt in salts if salt), None))
         return self._used[unit]
 
+    async def use_password(self, password: str, unit: str) -> None:
+        """Encrypt with another password from now on."""
+        self._password, self.also = password, None
+        self._ciphers.clear()
+        self._used.clear()
+        if self._seals(unit):
+            await self._ready(self._cipher_for(unit, ()))
+
+    def under_first(self, unit: str) -> frozenset[str]:
+        """Name the records of a unit that were opened with the first password."""
+        return frozenset(self._first.get(unit, ()))
+
+    def _open(self, record: Record, cipher: Cipher) -> Record:
+        try:
+            opened = open_record(record, cipher)
+        except SecretError as error:
+            if self.also is None:
+                raise
+            try:
+                return open_record(record, Cipher(self.also, salt=cipher.salt))
+            except SecretError:
+                raise error from None
+        self._first.setdefault(unit_of(record.fqn), set()).add(record.fqn)
+        return opened
+
     async def _opened(self, records: Mapping[str, Record]) -> dict[str, Record]:
         """Open what is sealed, if there is a password."""
         found = dict(records)
@@ -273,7 +301,7 @@ class SealedStore:
         for cipher in {id(cipher): cipher for cipher in ciphers}.values():
             await self._ready(cipher)
         for record, cipher in zip(sealed, ciphers, strict=True):
-            found[record.fqn] = open_record(record, cipher)
+            found[record.fqn] = self._open(record, cipher)
         return found
 
     @staticmethod

@@ -21,11 +21,13 @@ class Upkeep(Opening):
     Args:
         restores: the chain that a backup is restored of: damage there is put aside, and stores that it does not lie in
             are left alone.
+        also: another password that state may be encrypted with.
     """
 
-    def __init__(self, *, work: Work, restores: str | None = None, **rest: Any) -> None:
+    def __init__(self, *, work: Work, restores: str | None = None, also: str | None = None, **rest: Any) -> None:
         self.work = work
         super().__init__(**rest)
+        self._holdings.also = also
         if restores is not None:
             self._holdings.salvages = lambda chain: chain == restores
             self._holdings.reopens = lambda chain: is_within(restores, chain)
@@ -52,12 +54,14 @@ class Upkeep(Opening):
             raise self._error
 
 
-async def work_on(unit: str, work: Work, *, restores: str | None = None, **options: Any) -> None:
+async def work_on(
+    unit: str, work: Work, *, restores: str | None = None, also: str | None = None, **options: Any
+) -> None:
     """Take a unit, do `work` on it, fold what was written and give the unit back.
 
     Args:
         unit: `notes/prod`, or `notes/test/<id>`; it need not hold anything.
-        restores: as for `Upkeep`.
+        restores, also: as for `Upkeep`.
         options: as for `alchemy(...)`.
 
     Raises:
@@ -72,6 +76,7 @@ async def work_on(unit: str, work: Work, *, restores: str | None = None, **optio
     opening = Upkeep(
         work=work,
         restores=restores,
+        also=also,
         app=app,
         unit=unit,
         settings=settings,

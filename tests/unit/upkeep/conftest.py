@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from tests.unit.engine.world import Cloud
 
 from alchemy.ports import StateStore
-from alchemy.stores import FileStore, MemoryStore
+from alchemy.state import Record
+from alchemy.stores import FileStore, MemoryStore, SQLiteStateStore
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +29,33 @@ async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     store: StateStore = MemoryStore() if request.param == "memory" else FileStore(tmp_path / "state")
     yield store
     await store.deinit()
+
+
+Open = Callable[[], StateStore]
+
+
+def place_of(sort: str, folder: Path) -> Open:
+    """Give what opens handles to one place of a sort."""
+    memory = MemoryStore().memory
+    opens: dict[str, Open] = {
+        "file": lambda: FileStore(folder / "state"),
+        "memory": lambda: MemoryStore(memory),
+        "sqlite": lambda: SQLiteStateStore(folder / "state.db"),
+    }
+    return opens[sort]
+
+
+async def stored(place: Open, chain: str) -> dict[str, Record]:
+    """Give the records as they are stored."""
+    store = place()
+    await store.init()
+    try:
+        return dict(await store.all(chain))
+    finally:
+        await store.deinit()
+
+
+@pytest.fixture(params=["file", "memory", "sqlite"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """A place of each sort, to be opened as often as is needed."""
+    return place_of(request.param, tmp_path)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from alchemy.cli.commands import state_accept, state_import, state_resolve
+from alchemy.cli.commands import (
+    state_accept,
+    state_copy,
+    state_export,
+    state_import,
+    state_mv,
+    state_password,
+    state_resolve,
+    state_rm,
+)
 from alchemy.cli.entry import Commands
 from alchemy.cli.options import given, launch_options
 
@@ -18,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.group("state", cls=Commands)
 def command() -> None:
-    """Look into the state, or bring it from elsewhere."""
+    """Look into the state, bring it from elsewhere, move it, and change what it says."""
 
 
 @command.command("list")
@@ -133,6 +142,12 @@ def _read(chain: str | None, options: Mapping[str, Any]) -> Contents:
     return looking(place, lambda stores: find(stores, chain))
 
 
+command.add_command(state_copy.command)
+command.add_command(state_export.command)
 command.add_command(state_import.command)
+command.add_command(state_mv.command)
+command.add_command(state_rm.command)
+command.add_command(state_password.rekey_command)
+command.add_command(state_password.check_command)
 command.add_command(state_accept.command)
 command.add_command(state_resolve.command)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alchemy.cli.commands.state_export import import_back
 from alchemy.cli.options import given, launch_options
 
 if TYPE_CHECKING:
@@ -34,10 +35,15 @@ if TYPE_CHECKING:
 def command(path: Path, app: str | None, password_env: str | None, yes: bool, as_json: bool, **options: Any) -> None:
     """Import state from PATH, and first show what that would do.
 
-    PATH is a folder that Alchemy for TypeScript wrote, or a JSON file that holds everything. Of a folder all stages
-    are imported, unless --stage names one. Records that exist are not written over; what has no counterpart is kept in
-    a file beside the state.
+    PATH is a folder that Alchemy for TypeScript wrote, a JSON file that holds everything, or what `alchemy state
+    export` wrote. Of a folder all stages are imported, unless --stage names one. Records that exist are not written
+    over; what has no counterpart is kept in a file beside the state.
     """
+    from alchemy.upkeep.exporting import is_export
+
+    if is_export(path):
+        import_back(path.absolute(), given(options), yes=yes, as_json=as_json)
+        return
     _import(path.absolute(), app, given(options), password_env, yes=yes, as_json=as_json)
 
 
