@@ -53,7 +53,7 @@ def test_names_and_passwords_change(project: Project) -> None:
     assert project.ok("state", "check-password", env=old).stdout.startswith("notes/dev: 1 secret opened")
     refused = project.run("state", "rekey", env=old)
     assert refused.returncode == 2
-    assert "ALCHEMY_NEW_PASSWORD is not set" in refused.stderr
+    assert "the new password is not set in ALCHEMY_NEW_PASSWORD" in refused.stderr
     rekeyed = project.run("state", "rekey", env={**old, "ALCHEMY_NEW_PASSWORD": "new"})
     assert rekeyed.returncode == 0, rekeyed.stderr
     assert "still under the old password: 2 backups" in rekeyed.stdout

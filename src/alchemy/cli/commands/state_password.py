@@ -115,6 +115,6 @@ def _new_password() -> str:
     if new:
         return new
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{NEW} is not set, and there is no terminal to ask on")
+        raise click.UsageError(f"the new password is not set in {NEW}, and there is no terminal to ask on")
     asked: str = click.prompt("The new password", hide_input=True, confirmation_prompt=True, err=True)
     return asked
