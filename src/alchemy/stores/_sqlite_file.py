@@ -52,7 +52,7 @@ class SQLiteFile:
         if fresh:
             await self._patiently(self._connect)
         try:
-            if await self._patiently(lambda: has_work(self._opened(), self.where)):
+            if await self.read(lambda database: has_work(database, self.where)):
                 while await self.write(lambda database: migrate(database, self.where)):
                     pass
         except BaseException:
@@ -121,7 +121,10 @@ class SQLiteFile:
             database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk, and not only in the system's hands
             database.execute("PRAGMA fullfsync = ON")  # and, on macOS, not only in the drive's
             # Not before it is known to be ours: the mode is written into the file.
+            # As of one moment, or what somebody makes meanwhile would be seen in part.
+            database.execute("BEGIN")
             has_work(database, self.where)
+            database.execute("COMMIT")
             database.execute("PRAGMA journal_mode = WAL")
         except BaseException:
             database.close()

@@ -211,6 +211,14 @@ def test_racing_processes_never_hold_what_lies_in_one_another(tmp_path: Path) ->
     assert [racer.returncode for racer in racers] == [0] * 4
 
 
+async def test_first_users_do_not_collide(tmp_path: Path) -> None:
+    """Of many that open an empty place at once none sees tables in part, which it would take for another program's."""
+    for round_ in range(6):
+        handles = [SQLiteStateStore(tmp_path / f"{round_}.db") for _ in range(16)]
+        await asyncio.gather(*(handle.init() for handle in handles))
+        await asyncio.gather(*(handle.deinit() for handle in handles))
+
+
 async def test_of_fifty_racers_one_wins(path: Path) -> None:
     """Of fifty that take a unit at the same instant exactly one gets it."""
     handles = [SQLiteStateStore(path) for _ in range(50)]
