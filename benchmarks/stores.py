@@ -88,6 +88,13 @@ def _s3(stack: ExitStack, folder: Path) -> Place:
     return Place(f"s3://{BUCKET}/bench?region=us-east-1&endpoint=http://127.0.0.1:{proxy.port}", AWS, proxy)
 
 
+def _service(stack: ExitStack, folder: Path) -> Place:
+    from tests.integration.stores.servers.service import TOKEN, ServiceServer
+
+    proxy = _behind_proxy(stack, ServiceServer(folder / "service"))
+    return Place(f"cloudflare+http://127.0.0.1:{proxy.port}", {"ALCHEMY_STATE_TOKEN": TOKEN}, proxy)
+
+
 AWS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
@@ -130,6 +137,7 @@ STORES: dict[str, Open] = {
     "redis": _redis,
     "s3": _s3,
     "dynamodb": _dynamodb,
+    "service": _service,
 }
 
 
