@@ -9,7 +9,7 @@ from alchemy.ports import Lease, Owner
 from alchemy.stores._dynamodb_blobs import Blobs
 from alchemy.stores._dynamodb_locks import APPLICATIONS, Locks, apps_in
 from alchemy.stores._dynamodb_rows import MOST_BYTES, MOST_STEPS, Rows
-from alchemy.stores._dynamodb_table import Table, key
+from alchemy.stores._dynamodb_table import Item, Table, key
 from alchemy.stores._patience import PATIENCE
 from alchemy.stores._urls import parse, with_options
 from alchemy.stores.backed import BackedStore
@@ -86,6 +86,15 @@ class DynamoDBBackend:
 
     async def open(self) -> Sequence[str]:
         await self._table.open(create=self._create, recovery=self._recovery)
+        written = await self._table.get("alchemy", "format") or await self._write_format()
+        found = int(written["format"]["N"])
+        if found > FORMAT:
+            raise StateTooNew(
+                f"{self.url} has format {found}, this version reads up to {FORMAT}", hint="install a newer alchemy-iac"
+            )
+        return []
+
+    async def _write_format(self) -> Item:
         answer = await self._table.ask(
             "update_item",
             TableName=self._table.name,
@@ -95,12 +104,8 @@ class DynamoDBBackend:
             ExpressionAttributeValues={":format": {"N": str(FORMAT)}},
             ReturnValues="ALL_NEW",
         )
-        found = int(answer["Attributes"]["format"]["N"])
-        if found > FORMAT:
-            raise StateTooNew(
-                f"{self.url} has format {found}, this version reads up to {FORMAT}", hint="install a newer alchemy-iac"
-            )
-        return []
+        item: Item = answer["Attributes"]
+        return item
 
     async def close(self) -> None:
         await self._table.close()

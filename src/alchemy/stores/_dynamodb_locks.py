@@ -87,7 +87,8 @@ class Locks:
             new = Holder(token=chains.token + 1, nonce=nonce, owner=owner, since=now(), ttl=ttl)
             held = {one: holder for one, holder in chains.held.items() if one not in around} | {chain: new}
             steps = [_put(app, f"lease#{digest(chain)}", chain=_text(chain), token=_number(new.token))]
-            steps += [_put(app, f"beat#{digest(chain)}", **self._beat(chain, new.token, ttl))]
+            beat = self._beat(chain, new.token, ttl)
+            steps += [_put(app, f"beat#{digest(chain)}", **beat)]
             for one in around:
                 if one != chain:
                     steps += _lose(app, one, f": {owner} has taken {chain} since {new.since}")
@@ -95,7 +96,7 @@ class Locks:
                 listed = {"UpdateExpression": "SET app = :app", "ExpressionAttributeValues": {":app": _text(app)}}
                 steps.append({"Update": {"Key": key(APPLICATIONS, app), **listed}})
             if await self._change(app, chains, _Chains(chains.version + 1, new.token, held), steps):
-                return Taken(self._lease(chain, new, self._table.now() + ttl))
+                return Taken(self._lease(chain, new, _deadline(beat)))
         raise Unreachable(f"{self._table.url}: too many take chains of {app} at once", hint="try again")
 
     async def renew(self, lease: Lease, *, ttl: float) -> Lease:

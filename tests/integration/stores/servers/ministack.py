@@ -20,10 +20,12 @@ class MiniStack:
 
     Args:
         folder: for its data.
+        checked: keys and policies count, as they do at AWS; `KEYS` are the account's own. Signatures do not.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, checked: bool = False) -> None:
         self.folder = folder
+        self._checked = checked
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -44,6 +46,7 @@ class MiniStack:
             "S3_PERSIST": "1",
             "S3_DATA_DIR": str(self.folder / "s3"),
             "SFTP_ENABLED": "0",
+            "AUTH": "true" if self._checked else "false",
             "LOG_LEVEL": "WARNING",
             "DOCKER_HOST": "unix:///nonexistent",
         }
