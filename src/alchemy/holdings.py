@@ -18,9 +18,10 @@ from alchemy.events import Notice
 from alchemy.history import surplus
 from alchemy.names import RESERVED_STAGE, unit_of
 from alchemy.ports import Lease, Owner, Snapshot, StateStore
+from alchemy.remedies import with_remedy
 from alchemy.scope import Scope
 from alchemy.state import Application
-from alchemy.waiting import take
+from alchemy.waiting import place_options, take
 
 if TYPE_CHECKING:
     from alchemy.stores._sealed import SealedStore
@@ -167,7 +168,8 @@ class Holdings:
         except StateDamaged as damage:
             aside = await store.salvage(lease) if lease is not None and self.salvages(chain) else None
             if aside is None:
-                raise
+                place = place_options(store, self._run.settings, self._launch)
+                raise await with_remedy(damage, store, unit, place) from damage
             self.put_aside = True
             self._run.warn(
                 f"the state of {chain} was damaged: {damage.message}; what could be read of it is kept, "

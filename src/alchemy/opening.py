@@ -21,9 +21,11 @@ from alchemy.finalizing import Finalize
 from alchemy.holdings import Holdings
 from alchemy.names import RESERVED_STAGE
 from alchemy.owner import owner_of
+from alchemy.remedies import what_is_gone
 from alchemy.runlog import RunLog
 from alchemy.scope import Scope, get_current, set_current
 from alchemy.state import Record
+from alchemy.waiting import place_options
 
 
 class StageScope(Scope):
@@ -130,13 +132,19 @@ class Opening:
     async def _open_unit(self) -> None:
         run = self.run
         await self._holdings.open_unit()
+        gone: str | None = None
         if run.phase == "up" and run.session.get(run.unit) is None:
             run.session.unwritten = run.scope_record(self.scope)
+            if self.scope.kind == "stage":
+                store = run.session.store
+                gone = await what_is_gone(store, run.unit, place_options(store, run.settings, self._launch))
         if run.phase != "read" and self.scope.kind == "stage":
             self._log = RunLog(run.session.store, run.unit, self.scope.nursery, names_only=self._holdings.seals)
             self._bus.listen(self._log)
         self._derive_early(run.session.records)
         run.emit(reports.started(run, self._launch, self._owner))
+        if gone is not None:
+            run.warn(gone)
         await self._holdings.reopen()
         if run.phase == "up" and not run.rebuilds and not self.cleans_up:
             self._may_cancel = False

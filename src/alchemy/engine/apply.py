@@ -172,6 +172,8 @@ class Applier(Creator):
 
     async def _finish_delete(self, record: Record) -> Outcome:
         """A delete was begun and the program wants the resource again: finish it, then create."""
+        if self.fqn in self.run.undeletable:
+            raise self.run.undeletable[self.fqn]
         self._announce("create")
         if record.status is Status.DELETING:
             await self._delete(record)
@@ -293,7 +295,9 @@ class Applier(Creator):
         if found is None:
             return await self._recreate(record)
         self._take_observed(record, have, found)
-        return await self._change(record)
+        was_forgotten = self.work.session.get(self.fqn) is None
+        outcome = await self._change(record)
+        return "adopted" if was_forgotten and outcome == "unchanged" else outcome
 
     def _take_observed(self, record: Record, have: Resource, found: Resource) -> None:
         """Put what was read in the place of what the record said."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from alchemy.engine.leaving import orphans_of
-from alchemy.errors import AlchemyError, ConfigurationError
+from alchemy.errors import AlchemyError, ConfigurationError, StateDamaged
 from alchemy.names import is_within, unit_of
 from alchemy.ports import StateStore
+from alchemy.remedies import with_remedy
 from alchemy.state import Record
 from alchemy.stores import is_there, open_store
 from alchemy.stores._sealed import SealedStore
@@ -93,7 +94,11 @@ class Stores:
         return found
 
     async def _read(self, store: StateStore, chain: str, found: Contents) -> None:
-        records = await store.all(unit_of(chain))
+        try:
+            records = await store.all(unit_of(chain))
+        except StateDamaged as damage:
+            place = ["--state-store", store.url] if store is not self.first else []
+            raise await with_remedy(damage, store, unit_of(chain), place) from damage
         mine = {fqn: record for fqn, record in records.items() if is_within(fqn, chain)}
         found.records |= mine
         for fqn, record in mine.items():

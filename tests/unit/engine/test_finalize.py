@@ -26,7 +26,7 @@ from tests.unit.engine.world import (
 from alchemy import alchemy
 from alchemy.engine.run import Destroyed
 from alchemy.errors import ConfigurationError, DeclarationError, ResourceFailed
-from alchemy.events import Notice, Planned, ResourceRetrying
+from alchemy.events import Notice, Planned, ResourceFinished, ResourceRetrying
 from alchemy.opening import destroy_unit
 from alchemy.stores import FileStore
 
@@ -531,3 +531,18 @@ async def test_the_same_with_a_store_object(cloud: Cloud, store: Store, tmp_path
     assert cloud.changes() == ["create one/x", "create two/x"]
     await deploy(nothing, store)
     assert cloud.objects == {}
+
+
+async def test_what_cannot_be_deleted_is_told_once_by_a_deploy_that_wants_it_again(cloud: Cloud, store: Store) -> None:
+    """It is tried at the beginning of the run, and not again when the program declares it."""
+    await deploy(things(a=1), store)
+    cloud.fail("delete", "a", refused(), times=9)
+    with pytest.raises(ExceptionGroup):
+        await destroy_unit("app/dev", state_store=store, max_retries=0)
+    cloud.forget()
+    cloud.events.clear()
+    with pytest.raises(ExceptionGroup) as failures:
+        await deploy(things(a=1), store, max_retries=0)
+    assert cloud.ops() == ["delete a"]
+    assert [event.outcome for event in cloud.events if isinstance(event, ResourceFinished)] == ["failed"]
+    assert len(failures.value.exceptions) == 1
