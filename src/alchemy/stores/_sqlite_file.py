@@ -112,6 +112,8 @@ class SQLiteFile:
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def _connect(self) -> None:
+        if self._database is not None:
+            return  # by another task, while this one waited
         try:
             _make(Path(self.path))
         except OSError as error:
@@ -132,7 +134,8 @@ class SQLiteFile:
         self._database = database
 
     def _opened(self) -> sqlite3.Connection:
-        assert self._database is not None
+        if self._database is None:
+            raise StateError(f"{self.where} was let go of in the middle of its use", hint="open it again: init()")
         return self._database
 
     def _refused_by_system(self, error: OSError) -> StateError:
