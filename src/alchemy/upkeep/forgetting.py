@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,10 +13,12 @@ from alchemy.engine.session import Session
 from alchemy.errors import ConfigurationError
 from alchemy.events import ResourceLog
 from alchemy.names import is_within, unit_of
-from alchemy.state import Record, is_array
+from alchemy.state import Generation, Record, is_array
 from alchemy.upkeep.cleanup import without_orphans
 from alchemy.upkeep.reset import objects_of
 from alchemy.upkeep.working import Upkeep, work_on
+
+T = TypeVar("T", Record, Generation)
 
 
 async def forget(fqn: str, **options: Any) -> list[Record]:
@@ -97,11 +99,17 @@ def _without_dependence(session: Session, fqn: str) -> list[Record]:
     for name, record in session.records.items():
         if is_within(name, fqn) or name == session.unit:
             continue
-        old = [msgspec.structs.replace(one, deps=_others(one.deps, fqn)) for one in record.generations]
-        now = msgspec.structs.replace(record, deps=_others(record.deps, fqn), generations=old)
-        if now.deps != record.deps or [one.deps for one in old] != [one.deps for one in record.generations]:
+        old = [_freed(one, fqn) for one in record.generations]
+        now = msgspec.structs.replace(_freed(record, fqn), generations=old)
+        if now != record:
             changed.append(now)
     return changed
+
+
+def _freed(of: T, fqn: str) -> T:
+    """Give a record, or an old generation, that depends on nothing at an FQN or below it, nor ever did."""
+    earlier = [msgspec.structs.replace(place, deps=_others(place.deps, fqn)) for place in of.earlier]
+    return msgspec.structs.replace(of, deps=_others(of.deps, fqn), earlier=earlier)
 
 
 def _others(deps: list[str], fqn: str) -> list[str]:

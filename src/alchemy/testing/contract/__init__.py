@@ -18,6 +18,7 @@ from alchemy.testing.contract.archives import ArchiveContract
 from alchemy.testing.contract.base import Open
 from alchemy.testing.contract.chains import ChainContract
 from alchemy.testing.contract.folding import FoldingContract
+from alchemy.testing.contract.golden import GoldenContract
 from alchemy.testing.contract.leases import LeaseContract
 from alchemy.testing.contract.logs import LogContract
 from alchemy.testing.contract.places import PlaceContract
@@ -50,5 +51,6 @@ class StateStoreContract(
     FoldingContract,
     LogContract,
     ArchiveContract,
+    GoldenContract,
 ):
     """Tests of a state store; a subclass gives the fixture `store`. Each part stands in a module of its own."""
