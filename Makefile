@@ -105,8 +105,9 @@ $(STAMPS)/pyright: $(STAMPS)/dev
 	@touch $@
 
 .PHONY: servers
-servers:
+servers: $(STAMPS)/project
 	@sh .ci/install-servers
+	@$(BIN)/python -m tests.integration.stores.servers.azurite
 
 # No stamp: it lives in the user's cache, which another home, or a cleaned one, does not have. Asking costs 0.1 s.
 .PHONY: runtime

@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.integration.stores.servers.s3 import BUCKET, S3Server
+from tests.integration.stores.servers.s3 import BUCKET, R2_BUCKET, S3Server
 
+from alchemy.errors import ConfigurationError
 from alchemy.ports import StateStore
-from alchemy.stores import S3StateStore
-from alchemy.testing.contract import ServerContract, StateStoreContract
+from alchemy.stores import R2RestStateStore, R2StateStore, S3StateStore, open_store
+from alchemy.testing.contract import UNIT, ServerContract, StateStoreContract, a_resource, an_owner
 from alchemy.testing.contract.servers import Reach
 
 pytestmark = pytest.mark.anyio
@@ -67,3 +68,61 @@ class TestS3Server(ServerContract):
     def reach(self, prefix: str) -> Reach:
         """Open handles by way of another port."""
         return lambda port, patience: _open(port, prefix, patience)
+
+
+async def test_a_holder_that_is_gone_is_known_by_the_services_clock(shared: S3Server, prefix: str) -> None:
+    """A new process takes at once what nobody has renewed for a ttl, without watching it for one first."""
+    gone, other = _open(shared.port, prefix), _open(shared.port, prefix)
+    await gone.init()
+    await other.init()
+    await gone._portal.run(gone.backend.take(UNIT, owner=an_owner(), ttl=-30, nonce="gone"))  # nothing renews it
+    taken = await other.acquire(UNIT, owner=an_owner("destroy"), timeout=0)
+    assert [lease.token for lease in await gone.locks()] == [taken.token]
+    await other.deinit()
+    await gone.deinit()
+
+
+async def test_opened_by_url(shared: S3Server, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials come from the environment, and are in no URL; the URL opens the same place again."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
+    store = open_store(f"s3://{BUCKET}/{prefix}/deep?region=us-east-1&endpoint={shared.url}")
+    await store.init()
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    await store.set(lease, a_resource(f"{UNIT}/a"))
+    await store.deinit()
+    again = open_store(store.url)
+    await again.init()
+    assert await again.list(UNIT) == ["a"]
+    assert "hush" not in again.url
+    await again.deinit()
+
+
+async def test_r2_takes_its_settings_from_the_environment(
+    shared: S3Server, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variables that Alchemy for TypeScript reads are enough, under both names of the class."""
+    for name, value in {
+        "R2_ACCESS_KEY_ID": "key", "R2_SECRET_ACCESS_KEY": "hush-hush", "R2_BUCKET_NAME": R2_BUCKET,
+        "R2_ENDPOINT": shared.url,
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    one, two = R2StateStore(prefix=prefix), R2RestStateStore(R2_BUCKET, prefix=prefix)
+    await one.init()
+    await two.init()
+    lease = await one.acquire(UNIT, owner=an_owner(), timeout=0)
+    await one.set(lease, a_resource(f"{UNIT}/a"))
+    assert await two.list(UNIT) == ["a"]
+    assert one.url == two.url == f"r2://{R2_BUCKET}/{prefix}"
+    await one.deinit()
+    await two.deinit()
+
+
+async def test_a_bucket_that_is_missing(shared: S3Server, prefix: str) -> None:
+    """It is named, with the command that makes it."""
+    store = _open(shared.port, prefix, bucket="nowhere")
+    with pytest.raises(ConfigurationError, match="s3://nowhere") as refused:
+        await store.init()
+    assert "aws s3 mb s3://nowhere" in str(refused.value.hint)
+    assert "hush" not in str(refused.value)
+    await store.deinit()

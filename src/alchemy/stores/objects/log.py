@@ -189,7 +189,7 @@ class Log:
         newest = self.newest
         if newest is None or not (self._changed or self.head - self._snap > _LONG):
             return
-        spent = [slot for slot in self._spent if slot < self.head]
+        spent = self._spent
         if spent:
             there = {self._number(found) for found in await self._after(spent[0] - 1)}
             spent = [slot for slot in spent if slot in there]
@@ -197,12 +197,13 @@ class Log:
             format=FORMAT, newest=msgspec.structs.replace(newest, write=None), rows=self.rows, spent=tuple(spent)
         )
         content = await asyncio.to_thread(encode, image)
-        await self._bucket.create(slot_key(self._snaps, self.head), content)  # one that is there says the same
-        older = [
-            found.key for found in await self._bucket.list(self._snaps) if found.key < slot_key(self._snaps, self.head)
-        ]
-        # The snapshot before stays: somebody may just have found it.
-        await self._bucket.delete([slot_key(self._slots, slot) for slot in spent] + older[:-1])
+        top = slot_key(self._snaps, self.head)
+        await self._bucket.create(top, content)  # one that is there says the same
+        older = [found.key for found in await self._bucket.list(self._snaps) if found.key < top]
+        # The head stays, so that above every slot that was emptied there is one that is not; so does the snapshot
+        # before, which somebody may just have found.
+        gone = [slot_key(self._slots, slot) for slot in spent if slot < self.head]
+        await self._bucket.delete(gone + older[:-1])
         self._snap, self._changed = self.head, False
         self._spent = [slot for slot in self._spent if slot == self.head]
 

@@ -12,10 +12,13 @@ import urllib.request
 from pathlib import Path
 
 BUCKET = "state"
+R2_BUCKET = "r2-state"
+"""In R2's only region."""
+_IN_AUTO = b"<CreateBucketConfiguration><LocationConstraint>auto</LocationConstraint></CreateBucketConfiguration>"
 
 
 class S3Server:
-    """A server with one bucket.
+    """A server with a bucket, and one as R2 has them.
 
     Args:
         folder: for its data.
@@ -32,7 +35,7 @@ class S3Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, on the same port as before, and wait until the bucket is there."""
+        """Start it, on the same port as before, and wait until the buckets are there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
@@ -49,7 +52,7 @@ class S3Server:
                 cwd=self.folder, env=environment, stdout=log, stderr=log,
             )  # fmt: skip
         end = time.monotonic() + 30
-        while not self._make_bucket():
+        while not (self._make_bucket(BUCKET, b"") and self._make_bucket(R2_BUCKET, _IN_AUTO)):
             if self._process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"ministack did not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.01)
@@ -61,8 +64,8 @@ class S3Server:
             self._process.wait()
             self._process = None
 
-    def _make_bucket(self) -> bool:
-        request = urllib.request.Request(f"{self.url}/{BUCKET}", method="PUT")
+    def _make_bucket(self, name: str, body: bytes) -> bool:
+        request = urllib.request.Request(f"{self.url}/{name}", data=body, method="PUT")
         try:
             with urllib.request.urlopen(request, timeout=5):
                 return True

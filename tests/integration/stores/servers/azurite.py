@@ -1,0 +1,113 @@
+"""Azure Blob Storage on loopback: Azurite, from npm, installed once into the user's cache."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import hmac
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+
+from alchemy.local._npm import npm_command
+
+VERSION = "3.37.0"
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # everybody's
+CONTAINER = "state"
+
+
+class AzureServer:
+    """A server with one container.
+
+    Args:
+        folder: for its data.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The account's endpoint."""
+        return f"http://127.0.0.1:{self.port}/{ACCOUNT}"
+
+    def start(self) -> None:
+        """Start it, and wait until the container is there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        script = installed() / "node_modules/azurite/dist/src/blob/main.js"
+        options = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", str(self.folder / "data")]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [_node(), str(script), *options, "--skipApiVersionCheck", "--silent", "--disableTelemetry"],
+                stdout=log, stderr=log,
+            )  # fmt: skip
+        end = time.monotonic() + 60
+        while not self._make_container():
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"azurite did not start: {(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _make_container(self) -> bool:
+        headers = {"x-ms-date": format_datetime(datetime.now(UTC), usegmt=True), "x-ms-version": "2021-12-02"}
+        signed = "\n".join(f"{name}:{value}" for name, value in sorted(headers.items()))
+        resource = f"/{ACCOUNT}/{ACCOUNT}/{CONTAINER}\nrestype:container"
+        text = "PUT" + "\n" * 12 + f"{signed}\n{resource}"
+        digest = hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()
+        headers["Authorization"] = f"SharedKey {ACCOUNT}:{base64.b64encode(digest).decode()}"
+        request = urllib.request.Request(f"{self.url}/{CONTAINER}?restype=container", method="PUT", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=5):
+                return True
+        except urllib.error.HTTPError as error:
+            return error.code == 409  # it is there already
+        except OSError:
+            return False
+
+
+def installed() -> Path:
+    """Give the folder that Azurite is installed in, after installing it if need be: a minute."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alchemy-development"
+    folder = cache / f"azurite-{VERSION}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "azurite.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            new = folder.with_name(f"{folder.name}.new")
+            shutil.rmtree(new, ignore_errors=True)
+            quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            subprocess.run([*npm_command(), "install", "--prefix", str(new), *quiet, f"azurite@{VERSION}"], check=True)
+            new.rename(folder)
+    return folder
+
+
+def _node() -> str:
+    return shutil.which("node") or npm_command()[0]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    installed()
