@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from alchemy.config import Settings
-from alchemy.errors import DeclarationError, NotStarted, ResourceFailed
+from alchemy.deferred import Deferred
+from alchemy.errors import DeclarationError
 from alchemy.finalizing import Finalize
+from alchemy.gathering import gathered
 from alchemy.names import Naming, check_id, join
 from alchemy.nursery import Nursery
 from alchemy.options import Strategy
@@ -112,7 +113,7 @@ class Scope:
         self.exports: dict[str, Any] = {}
         self.newest = 0
         """The largest `seq` declared in it or below."""
-        self._deferred: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._deferred = Deferred()
 
     def __repr__(self) -> str:
         return f"<{self.kind} scope {self.chain}>"
@@ -242,10 +243,7 @@ class Scope:
         Gives an awaitable of its result. It never runs when the scope failed.
         """
         self.check_open("a deferred function")
-        future: asyncio.Future[T] = self.nursery.loop.create_future()
-        future.add_done_callback(_mark_retrieved)
-        self._deferred.append((fn, future))
-        return future
+        return self._deferred.add(fn, self.nursery.loop)
 
     async def finalize(
         self,
@@ -320,10 +318,9 @@ class Scope:
             self._cut_short()
             raise
         if error is None and not self.failures:
-            error = await self._run_deferred()
+            error = await self._deferred.run()
             await self.nursery.join()
-        for _, future in self._deferred:
-            future.cancel()  # they never run now, and somebody may be waiting for one
+        self._deferred.cancel()
         self.closing = True
         self._raise(error)
 
@@ -340,29 +337,16 @@ class Scope:
         self.closing = self.broken = True
         for item in self.failures:
             item.delivered = True
-        for _, future in self._deferred:
-            future.cancel()
+        self._deferred.cancel()
 
     def _raise(self, error: BaseException | None) -> None:
-        if error is not None and not isinstance(error, Exception):
-            raise error
         failed = [item.error for item in self.failures if not item.delivered and item.error is not None]
-        for item in self.failures:
-            item.delivered = True
-        signals = [item for item in failed if not isinstance(item, Exception)]
-        if signals:
-            raise signals[0]
-        if error is not None and not failed and not isinstance(error, ResourceFailed):
-            raise error
-        errors: list[Exception] = []
-        for found in ([] if error is None else [error]) + cast("list[Exception]", failed):
-            errors += [one for one in _flat(found) if not any(one is seen for seen in errors)]
-        real = [one for one in errors if not isinstance(one, NotStarted)] or errors[:1]
-        if not real:
-            return
-        if len(real) == 1 and not isinstance(real[0], ResourceFailed):
-            raise real[0]
-        raise ExceptionGroup(f"{self.chain}: {_counted(len(real), 'failure')}", real)
+        if error is None or isinstance(error, Exception):
+            for item in self.failures:
+                item.delivered = True
+        raised = gathered(self.chain, error, failed)
+        if raised is not None:
+            raise raised
 
     @property
     def has_failed(self) -> bool:
@@ -389,38 +373,3 @@ class Scope:
                     hint="write `async with alchemy.run(...)`, or pass it a function",
                 )
         return None
-
-    async def _run_deferred(self) -> Exception | None:
-        while self._deferred:
-            fn, future = self._deferred.pop(0)
-            try:
-                result = fn()
-                value = await result if inspect.isawaitable(result) else result
-            except Exception as error:
-                if not future.done():
-                    future.set_exception(error)
-                return error
-            if not future.done():
-                future.set_result(value)
-        return None
-
-
-def _mark_retrieved(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()
-
-
-def _flat(error: Exception) -> list[Exception]:
-    """Give the leaves of an exception group, or the exception itself."""
-    cause = error.__cause__ if isinstance(error, ResourceFailed) else None
-    group: BaseException = error
-    if isinstance(cause, ExceptionGroup):  # a composite failed because parts of it did
-        group = cast("ExceptionGroup[Exception]", cause)
-    if isinstance(group, ExceptionGroup):
-        parts = cast("ExceptionGroup[Exception]", group).exceptions
-        return [leaf for inner in parts for leaf in _flat(inner)]
-    return [error]
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
