@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from alchemy.epochs import node_of
-from alchemy.errors import StateError
+from alchemy.errors import StateDamaged, StateError
 from alchemy.history import decode_backup, is_sealed_backup
 from alchemy.names import is_within, leaf, parent
 from alchemy.order import Teardown
@@ -51,7 +51,7 @@ def check_backups(backups: Mapping[str, bytes], unit: str) -> Iterator[Problem]:
         try:
             backup = decode_backup(raw, where=where)
         except StateError as error:
-            if not is_sealed_backup(raw):
+            if isinstance(error, StateDamaged) or not is_sealed_backup(raw):  # what is encrypted is not looked into
                 yield Problem(where=where, what=error.message, remedy="remove it: it cannot be restored from")
         else:
             if backup.unit != unit:

@@ -12,8 +12,9 @@ import msgspec
 from alchemy.crypto import Cipher, salt_of
 from alchemy.errors import ConfigurationError, SecretError
 from alchemy.history import backup_name, is_backup_name, is_sealed_backup, moment_of
-from alchemy.names import unit_of
+from alchemy.names import is_within, unit_of
 from alchemy.ports import Lease, Owner, Problem, Snapshot, StateStore
+from alchemy.soundness import check_backups
 from alchemy.state import SEALED, Application, Json, Record
 from alchemy.stores._sealing import open_backup, open_record, seal_backup, seal_record
 
@@ -179,7 +180,7 @@ class SealedStore:
     def save_backup(self, lease: Lease, name: str, content: bytes) -> Awaitable[None]:
         """Keep a copy of the unit, encrypted if its records are to be."""
         if self._seals(lease.unit):
-            content = seal_backup(content, self._cipher_for(lease.unit, ()))
+            content = seal_backup(content, self._cipher_for(lease.unit, ()), unit=lease.unit)
         return self.inner.save_backup(lease, name, content)
 
     async def seal_backups(self, lease: Lease) -> int:
@@ -198,7 +199,7 @@ class SealedStore:
                 continue
             later = backup_name(moment_of(name) + timedelta(milliseconds=1), names)
             names.append(later)
-            await self.inner.save_backup(lease, later, seal_backup(content, self._cipher_for(unit, ())))
+            await self.inner.save_backup(lease, later, seal_backup(content, self._cipher_for(unit, ()), unit=unit))
             await self.inner.drop_backups(unit, name)
             count += 1
         return count
@@ -237,8 +238,30 @@ class SealedStore:
         await self.inner.drop_logs(unit, *names)
 
     async def problems(self, chain: str) -> Sequence[Problem]:
-        """Do as the store does: what is looked for is in clear."""
-        return await self.inner.problems(chain)
+        """Do as the store does: what is looked for in records is in clear. With a password, backups are opened."""
+        found = [*await self.inner.problems(chain)]
+        if self._password is None:
+            return found
+        known = {problem.where for problem in found}
+        for unit in await self._units(chain):
+            opened: dict[str, bytes] = {}
+            for name in await self.inner.backups(unit):
+                where = f"{self.url}, {unit}, backup {name}"
+                if not is_sealed_backup(await self.inner.read_backup(unit, name)) or where in known:
+                    continue
+                try:
+                    opened[where] = await self.read_backup(unit, name)
+                except SecretError as error:
+                    found.append(Problem(where=where, what=error.message, remedy=error.hint or _NO_PASSWORD))
+            found += check_backups(opened, unit)
+        return found
+
+    async def _units(self, chain: str) -> builtins.list[str]:
+        """List the units that a chain is, has, or lies in."""
+        unit = unit_of(chain)
+        apps = [chain.partition("/")[0]] if chain else await self.inner.list_scopes("")
+        units = [known for app in apps for known in await self.inner.list_scopes(app)]
+        return [known for known in units if not chain or is_within(known, chain) or known == unit]
 
     def seals(self, unit: str) -> bool:
         """Say whether what is written of a unit is encrypted; of one that holds records once it was loaded."""

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from alchemy.crypto import Cipher
-from alchemy.errors import StateDamaged
+from alchemy.errors import StateDamaged, StateError
 from alchemy.history import BACKUP_KIND, is_sealed_backup
 from alchemy.state import SEALED, VERSION, JsonObject, Record, from_json, is_object, seal, to_json
 
@@ -48,9 +48,12 @@ def backup_context(unit: str) -> str:
 
 
 def seal_record(record: Record, cipher: Cipher) -> Record:
-    """Give a record with its contents encrypted."""
+    """Give a record with its contents encrypted. Raises `StateError` for what cannot be stored."""
     hidden = _OF_SCOPES if record.is_scope else _OF_RESOURCES
-    content = msgspec.json.encode({name: getattr(record, name) for name in hidden})
+    try:
+        content = msgspec.json.encode({name: getattr(record, name) for name in hidden})
+    except TypeError as error:
+        raise StateError(f"{record.fqn} holds something that JSON cannot: {error}") from error
     envelope = cipher.seal(content, context=record_context(record.fqn))
     bare: Any = {name: _EMPTY[name] for name in hidden}
     return msgspec.structs.replace(record, **bare, extra={**record.extra, SEALED: envelope})
@@ -70,15 +73,16 @@ def open_record(record: Record, cipher: Cipher) -> Record:
     return from_json(data, where=record.fqn)
 
 
-def seal_backup(content: bytes, cipher: Cipher) -> bytes:
-    """Give a backup with its records encrypted; one that is so already is given back."""
-    head = msgspec.json.decode(content)
-    if not is_object(head) or SEALED in head:
+def seal_backup(content: bytes, cipher: Cipher, *, unit: str) -> bytes:
+    """Give a unit's backup with its records encrypted; one that is so already is given back."""
+    if is_sealed_backup(content):
         return content
-    unit = str(head.get("unit"))
-    shown = {"version": VERSION, "kind": BACKUP_KIND} | {
-        name: head.get(name) for name in ("unit", "made_at", "operation")
-    }
+    try:
+        head = msgspec.json.decode(content)
+    except ValueError:
+        head = {}
+    told = {name: head.get(name) for name in ("made_at", "operation")} if is_object(head) else {}
+    shown = {"version": VERSION, "kind": BACKUP_KIND, "unit": unit, **told}
     return seal({**shown, SEALED: cipher.seal(content, context=backup_context(unit))})
 
 

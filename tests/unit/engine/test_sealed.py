@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.engine.world import Cloud, Thing, Vault, deploy, nothing, things
+from tests.unit.engine.world import reset as reset_cloud
 
 from alchemy import alchemy
 from alchemy.errors import ConfigurationError, SecretError
@@ -18,6 +20,8 @@ from alchemy.state import Record, encode
 from alchemy.state_manager import StateManager
 from alchemy.stores import FileStore, MemoryStore, SQLiteStateStore
 from alchemy.stores._sealed import SealedStore
+from alchemy.testing.faults import Crashed, Faults
+from alchemy.testing.store import FaultyStore
 from alchemy.upkeep.reset import reset
 from alchemy.upkeep.restore import restore
 
@@ -218,3 +222,30 @@ async def _owner() -> Any:
     from alchemy.owner import owner_of
 
     return owner_of("test")
+
+
+async def test_turning_it_on_may_be_cut_short_anywhere(cloud: Cloud) -> None:
+    """Wherever the process died, the next deploy ends it: every record and every backup is encrypted, none is lost."""
+    for instant in range(200):
+        reset_cloud()
+        memory = MemoryStore().memory
+        await deploy(things(a=1), MemoryStore(memory))
+        await deploy(things(a=1, b=2), MemoryStore(memory))
+        faults = Faults()
+        faults.crash(at=instant)
+        with contextlib.suppress(Crashed, BaseExceptionGroup):
+            await deploy(things(a=1, b=2), FaultyStore(MemoryStore(memory), faults), **SEALED)
+        cloud.faults = Faults()
+        await deploy(things(a=1, b=2), MemoryStore(memory), enable_locking=False, **SEALED)
+        after = MemoryStore(memory)
+        records = await after.all(UNIT)
+        assert sorted(records) == [UNIT, "app/dev/a", "app/dev/b"]
+        assert all(record.is_sealed for record in records.values())
+        kept = [await after.read_backup(UNIT, name) for name in await after.backups(UNIT)]
+        assert len(kept) >= 2
+        assert all(map(is_sealed_backup, kept))
+        assert len(cloud.objects) == 2
+        if not faults.crashed:
+            break
+    else:
+        pytest.fail("it never ended")

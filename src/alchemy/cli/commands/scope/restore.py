@@ -94,7 +94,7 @@ async def _list(store: StateStore, unit: str, names: list[str], *, as_json: bool
     import msgspec
 
     from alchemy.cli.columns import age, aligned, plural, seconds_of
-    from alchemy.errors import StateError
+    from alchemy.errors import StateDamaged, StateError
     from alchemy.history import decode_backup
 
     rows: list[tuple[str, ...]] = []
@@ -102,7 +102,8 @@ async def _list(store: StateStore, unit: str, names: list[str], *, as_json: bool
         try:
             backup = decode_backup(await store.read_backup(unit, name), where=name)
         except StateError as error:
-            rows.append((name, "damaged", error.message, ""))
+            what = "damaged" if isinstance(error, StateDamaged) else "not readable"
+            rows.append((name, what, error.message, ""))
             data: dict[str, Any] = {"name": name, "error": error.message}
         else:
             count = sum(not record.is_scope for record in backup.records.values())
