@@ -78,12 +78,14 @@ class Session:
         return fqn if holder is not None and (kind, name) in _names_of(holder) else None
 
     def _note_names(self, record: Record) -> None:
-        if self._names is not None:
-            # What was restored, or is to go, has no claim before others.
-            yields = record.verify or record.status in _LEAVING
-            for name in _names_of(record):
-                if not yields or name not in self._names:
-                    self._names[name] = record.fqn
+        if self._names is None:
+            return
+        own = (record.kind, record.physical_name or "")
+        # What was restored, or is to go, has no claim before others; nor has what was replaced.
+        yields = record.verify or record.status in _LEAVING
+        for name in _names_of(record):
+            if (name == own and not yields) or name not in self._names:
+                self._names[name] = record.fqn
 
     def put(self, record: Record, *, drop: Sequence[str] = ()) -> Awaitable[None]:
         """Write a record, and drop others in the same commit; durable when awaited.

@@ -359,3 +359,21 @@ async def test_what_was_forgotten_follows_its_resource_to_another_name(cloud: Cl
     assert ledger(store) == []
     assert list(store.records()) == ["b"]
     consistent(store)
+
+
+async def test_what_is_replaced_has_no_claim_to_the_object_of_another(cloud: Cloud, store: Store) -> None:
+    """A forgotten record comes back as another kind: what it was is not deleted where it is another one's now."""
+    await deploy(one(Again, path="p"), store)
+    reset(store)
+
+    async def elsewhere(_app: Any) -> None:
+        await Again("b", path="p")
+
+    async def both(_app: Any) -> None:
+        await elsewhere(_app)
+        await Thing("a")
+
+    await deploy(elsewhere, store)
+    await deploy(both, store)
+    assert cloud.ops("delete") == []
+    consistent(store)
