@@ -196,6 +196,8 @@ def _write_worker(db: sqlite3.Connection, worker: Worker) -> None:
         "compatibility_flags": list(worker.compatibility_flags),
         "bindings": [dict(binding) for binding in worker.bindings],
         "settings": dict(worker.settings),
+        "classes": dict(worker.classes),
+        "migration_tag": worker.migration_tag,
     }
     db.execute("DELETE FROM worker WHERE name = ?", (worker.name,))
     db.execute("INSERT INTO worker VALUES (?, ?, ?)", (worker.name, worker.port, json.dumps(document)))
@@ -223,6 +225,8 @@ def _read_workers(db: sqlite3.Connection) -> dict[str, Worker]:
             bindings=tuple(document["bindings"]),
             compatibility_flags=tuple(document["compatibility_flags"]),
             settings=document["settings"],
+            classes=document.get("classes", {}),  # an older version of this package wrote none
+            migration_tag=document.get("migration_tag"),
             **{field: document[field] for field in _WORKER_FIELDS},
         )
     return workers

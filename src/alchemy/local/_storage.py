@@ -3,6 +3,7 @@
 ```
 storage/d1/miniflare-D1DatabaseObject/<object id>.sqlite     also kv and r2
 storage/kv/<namespace id>/blobs/…                            values; the same for r2 with the bucket's id
+storage/do/<namespace id>/<object id>.sqlite                 Durable Objects of Workers
 ```
 
 The object id is workerd's: HMAC-SHA256 of the name under SHA-256 of the unique key, cut to 16 bytes, and then 16
@@ -20,11 +21,12 @@ from pathlib import Path
 from alchemy.local.runtime.wiring import unique_key
 
 KINDS = ("d1", "kv", "r2")
+OBJECTS = "do"
 
 
 def prepare(storage: Path) -> None:
     """Make the folders that workerd expects to find."""
-    for kind in KINDS:
+    for kind in (*KINDS, OBJECTS):
         (storage / kind).mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
@@ -58,6 +60,25 @@ def sweep(storage: Path, kind: str, names: Iterable[str]) -> None:
     for values in (storage / kind).iterdir():
         if values.name not in kept and values != folder:
             shutil.rmtree(values, ignore_errors=True)
+
+
+def objects(storage: Path, namespace: str) -> list[str]:
+    """List the ids of the Durable Objects of a namespace that have stored something. Blocks."""
+    files = (storage / OBJECTS / namespace).glob("*.sqlite")
+    return sorted(file.stem for file in files if file.stem != "metadata")
+
+
+def delete_namespace(storage: Path, namespace: str) -> None:
+    """Delete the data of all Durable Objects of a namespace that no Worker has any more. Blocks."""
+    shutil.rmtree(storage / OBJECTS / namespace, ignore_errors=True)
+
+
+def sweep_namespaces(storage: Path, namespaces: Iterable[str]) -> None:
+    """Delete the data of all namespaces but these: what a process that was killed did not come to. Blocks."""
+    kept = set(namespaces)
+    for folder in (storage / OBJECTS).iterdir():
+        if folder.name not in kept:
+            delete_namespace(storage, folder.name)
 
 
 def _delete_object(folder: Path, stem: str) -> None:

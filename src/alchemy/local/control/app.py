@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from alchemy.local.control import accounts, d1, kv, r2, scripts, settings, subdomain
+from alchemy.local.control import accounts, classes, d1, kv, r2, scripts, settings, subdomain
 from alchemy.local.control.context import Context, Handler, route
 from alchemy.local.control.envelope import ApiError, failure
 
@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 _A = "/accounts/{account}"
 _SCRIPT = f"{_A}/workers/scripts/{{script}}"
+_OBJECTS = f"{_A}/workers/durable_objects/namespaces"
 _D1 = f"{_A}/d1/database"
 _KV = f"{_A}/storage/kv/namespaces"
 _NAMESPACE = f"{_KV}/{{namespace}}"
@@ -55,6 +56,8 @@ ENDPOINTS: tuple[tuple[str, str, Handler], ...] = (
     ("PATCH", f"{_SCRIPT}/secrets-bulk", settings.patch_secrets),
     ("GET", f"{_SCRIPT}/secrets/{{secret}}", settings.get_secret),
     ("DELETE", f"{_SCRIPT}/secrets/{{secret}}", settings.delete_secret),
+    ("GET", _OBJECTS, classes.list_),
+    ("GET", f"{_OBJECTS}/{{namespace}}/objects", classes.list_objects),
     ("GET", _D1, d1.list_),
     ("POST", _D1, d1.create),
     ("GET", f"{_D1}/{{database}}", d1.get),

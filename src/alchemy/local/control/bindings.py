@@ -13,7 +13,16 @@ from alchemy.local.runtime.worker import Resources, Worker
 
 Binding = Mapping[str, Any]
 
-SUPPORTED = ("plain_text", "json", "secret_text", "kv_namespace", "r2_bucket", "d1", "service")
+SUPPORTED = (
+    "plain_text",
+    "json",
+    "secret_text",
+    "kv_namespace",
+    "r2_bucket",
+    "d1",
+    "service",
+    "durable_object_namespace",
+)
 
 _LARGEST_TEXT = 5 * 1024
 _MISSING = {
@@ -111,9 +120,25 @@ def check_targets(worker: Worker, targets: Resources, workers: Mapping[str, Work
     for binding in worker.bindings:
         kind = str(binding["type"])
         target = binding_target(binding)
+        if kind == "durable_object_namespace":
+            _check_class(binding, worker, workers)
         if kind in present and not present[kind](target):
             code, message = _MISSING[kind]
             raise ApiError(400, code, message.format(target))
+
+
+def _check_class(binding: Binding, worker: Worker, workers: Mapping[str, Worker]) -> None:
+    name = str(binding.get("script_name") or worker.name)
+    holder = worker if name == worker.name else workers.get(name)
+    if holder is None:
+        raise ApiError(400, 10061, f"Cannot create binding '{binding['name']}': there is no Worker '{name}'.")
+    if binding_target(binding) not in holder.classes:
+        raise ApiError(
+            400,
+            10061,
+            f"Cannot create binding for class '{binding_target(binding)}' because it is not currently configured to "
+            f"implement Durable Objects in '{name}'. Did you forget to apply a 'new_sqlite_classes' migration to it?",
+        )
 
 
 def show(binding: Binding) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from alchemy.local.control import bindings
+from alchemy.local.control import bindings, classes
 from alchemy.local.control.context import Call, Context, new_id, now
 from alchemy.local.control.envelope import ApiError, success
 from alchemy.local.control.uploads import digest, ordered, read_form
@@ -35,7 +35,7 @@ KEPT_SETTINGS = (
     "tail_consumers",
     "usage_model",
 )
-_REFUSED = ("assets", "containers", "exports", "migrations")
+_REFUSED = ("assets", "containers", "exports")
 
 
 async def put(call: Call) -> Response:
@@ -49,8 +49,11 @@ async def put(call: Call) -> Response:
     def build(current: Worker | None) -> Worker:
         base = current or Worker(name, tag, "", (), (), "", created_on=moment)
         keep = metadata.get("keep_bindings") or ()
+        own, migration_tag = classes.migrated(base, metadata.get("migrations"))
         return replace(
             base,
+            classes=own,
+            migration_tag=migration_tag,
             etag=digest(uploaded),
             modules=uploaded,
             bindings=bindings.resolve(metadata.get("bindings"), current, keep),
@@ -150,6 +153,8 @@ async def delete(call: Call) -> Response:
 
 
 def _binds(binding: Mapping[str, Any], name: str) -> bool:
+    if binding["type"] == "durable_object_namespace":
+        return binding.get("script_name") == name
     return binding["type"] == "service" and binding_target(binding) == name
 
 
@@ -200,5 +205,6 @@ def show(worker: Worker) -> dict[str, Any]:
         "compatibility_date": worker.compatibility_date,
         "compatibility_flags": list(worker.compatibility_flags),
         "usage_model": "standard",
+        **({"migration_tag": worker.migration_tag} if worker.migration_tag else {}),
         **worker.settings,
     }

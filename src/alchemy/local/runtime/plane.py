@@ -132,17 +132,18 @@ class DataPlane:
             self.listeners.keep(())
 
     async def _boot(self, entry_port: int) -> None:
-        await asyncio.to_thread(self._prepare_storage, await self._metadata.targets())
+        stored = await self._metadata.workers()
+        await asyncio.to_thread(self._prepare_storage, await self._metadata.targets(), _namespaces(stored))
         self.listeners.open(wiring.ADMIN)
         await self._open(wiring.ENTRY, entry_port)
-        stored = await self._metadata.workers()
         workers = await self._listen(stored)
         await self._metadata.replace_workers(stored, workers)
         self._workers = workers
         await self._switch(workers)
 
-    def _prepare_storage(self, targets: Resources) -> None:
+    def _prepare_storage(self, targets: Resources, namespaces: set[str]) -> None:
         _storage.prepare(self.data.storage)
+        _storage.sweep_namespaces(self.data.storage, namespaces)
         for kind, names in (
             ("d1", targets.databases),
             ("kv", targets.namespaces),
@@ -224,6 +225,8 @@ class DataPlane:
         await self._metadata.replace_workers(before, after)
         self._workers = after
         self._forget_listeners()
+        for namespace in _namespaces(before) - _namespaces(after):  # no workerd has it open any more
+            await asyncio.to_thread(_storage.delete_namespace, self.data.storage, namespace)
 
     async def _go_back(self, before: Workers) -> None:
         self._forget_listeners()
@@ -294,3 +297,7 @@ class DataPlane:
         if asyncio.get_running_loop().time() - self._began > _STEADY:
             self._pause = _SHORTEST
         self._wake.set()
+
+
+def _namespaces(workers: Workers) -> set[str]:
+    return {namespace for worker in workers.values() for namespace in worker.classes.values()}

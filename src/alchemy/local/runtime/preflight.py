@@ -19,6 +19,8 @@ from alchemy.local.runtime.process import Workerd, WorkerdRefused
 from alchemy.local.runtime.worker import Worker
 
 _CPU_SECONDS = 2
+_MISSING_CLASS = re.compile(r'referenced the class "([^"]+)", but no such Durable Object class is exported')
+"""workerd says so and starts all the same."""
 _SECONDS = 20
 
 
@@ -38,7 +40,7 @@ async def preflight(worker: Worker, toolchain: Toolchain) -> None:
     with tempfile.TemporaryDirectory(prefix="alchemy-") as folder, socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        config = Path(folder) / "config.capnp"
+        config, log = Path(folder) / "config.capnp", Path(folder) / "log"
         await asyncio.to_thread(write_files, config, plan)
         try:
             workerd = await Workerd.start(
@@ -49,10 +51,16 @@ async def preflight(worker: Worker, toolchain: Toolchain) -> None:
                 experimental=False,
                 seconds=_SECONDS,
                 cpu_seconds=_CPU_SECONDS,
+                log=log,
             )
         except WorkerdRefused as refused:
             raise ScriptRefused(_message(worker, refused)) from refused
         await workerd.stop(grace=0)
+        missing = _MISSING_CLASS.search(await asyncio.to_thread(log.read_text, "utf-8", "replace"))
+        if missing:
+            raise ScriptRefused(
+                f"Cannot create a Durable Object namespace: the class '{missing[1]}' is not exported by the script."
+            )
 
 
 def _message(worker: Worker, refused: WorkerdRefused) -> str:

@@ -109,6 +109,7 @@ def data_plane(workers: Mapping[str, Worker], targets: Resources, *, storage: st
         wiring.own_worker(name)
     for kind in _SIMULATORS:
         _simulator(wiring, kind, storage)
+    wiring.services.append({"name": "do:storage", "disk": {"path": f"{storage}/do", "writable": True}})
     _cache(wiring)
     for worker in workers.values():
         wiring.services.append(user_worker(wiring, worker, targets=targets, peers=workers))
@@ -148,13 +149,23 @@ def user_worker(
 ) -> Mapping[str, Value]:
     """Return the service of a user's Worker. With `targets=None` all its bindings lead to `empty`."""
     modules = [_module(wiring, module) for module in worker.modules if module.type not in IGNORED_MODULE_TYPES]
-    bindings = [_binding(wiring, binding, targets, peers) for binding in worker.bindings]
+    bindings = [
+        _object_class(binding, worker, peers)
+        if binding["type"] == "durable_object_namespace"
+        else _binding(wiring, binding, targets, peers)
+        for binding in worker.bindings
+    ]
     definition: dict[str, Value] = {
         "modules": modules,
         "compatibilityDate": worker.compatibility_date,
         "compatibilityFlags": list(worker.compatibility_flags),
         "bindings": bindings,
     }
+    if worker.classes:
+        definition["durableObjectNamespaces"] = [
+            {"className": name, "uniqueKey": namespace, "enableSql": True} for name, namespace in worker.classes.items()
+        ]
+        definition["durableObjectStorage"] = {"inMemory": VOID} if targets is None else {"localDisk": "do:storage"}
     if targets is not None:
         definition["cacheApiOutbound"] = "cache"
     return {"name": f"worker:{worker.name}", "worker": definition}
@@ -191,6 +202,16 @@ def _binding(
             raise ValueError(f"a binding of type {other!r} cannot be wired")
 
 
+def _object_class(binding: Mapping[str, Any], worker: Worker, peers: Mapping[str, Worker]) -> Mapping[str, Value]:
+    name, class_name = str(binding["name"]), binding_target(binding)
+    script = str(binding.get("script_name") or worker.name)
+    if script == worker.name:
+        return {"name": name, "durableObjectNamespace": {"className": class_name}}
+    if script not in peers or class_name not in peers[script].classes:
+        return {"name": name, "service": {"name": "gone" if peers else "empty"}}
+    return {"name": name, "durableObjectNamespace": {"serviceName": f"worker:{script}", "className": class_name}}
+
+
 def binding_target(binding: Mapping[str, Any]) -> str:
     """Return what a binding refers to: a database's or namespace's id, a bucket's or Worker's name."""
     match binding["type"]:
@@ -202,6 +223,8 @@ def binding_target(binding: Mapping[str, Any]) -> str:
             return str(binding.get("bucket_name") or "")
         case "service":
             return str(binding.get("service") or "")
+        case "durable_object_namespace":
+            return str(binding.get("class_name") or "")
         case _:
             return ""
 

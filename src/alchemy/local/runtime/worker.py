@@ -35,6 +35,8 @@ class Worker:
         compatibility_date: `YYYY-MM-DD`.
         compatibility_flags: in the order given.
         settings: everything else of the upload's metadata that is only kept and shown (tags, observability …).
+        classes: its Durable Object classes, with the ids of their namespaces.
+        migration_tag: of the last migration of its classes; `None` before the first that had one.
         port: of 127.0.0.1, the same for the Worker's whole life unless another program takes it in between.
         enabled: whether it was made reachable (workers.dev); `None` when nobody has said so yet.
         previews_enabled: kept and shown, without effect here.
@@ -50,6 +52,8 @@ class Worker:
     compatibility_date: str
     compatibility_flags: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    classes: Mapping[str, str] = field(default_factory=dict[str, str])
+    migration_tag: str | None = None
     port: int = 0
     enabled: bool | None = None
     previews_enabled: bool = False
