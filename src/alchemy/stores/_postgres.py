@@ -15,7 +15,7 @@ from alchemy.state import now
 from alchemy.stores import _postgres_sql as sql
 from alchemy.stores._patience import PATIENCE
 from alchemy.stores._postgres_schema import prepare
-from alchemy.stores._postgres_wire import Connections, Row, binary, by_name, first_texts, text, texts
+from alchemy.stores._postgres_wire import WHOLE_UNIT, Connections, Row, binary, by_name, first_texts, text, texts
 from alchemy.stores._refusals import not_held, taken_away
 from alchemy.stores._urls import parse, with_options
 from alchemy.stores.backed import BackedStore
@@ -192,7 +192,7 @@ class PostgresBackend:
 
     async def load(self, unit: str, *, lease: Lease | None = None) -> Mapping[str, bytes]:
         """Give all rows of a unit, by one query."""
-        rows = await self._server.ask(sql.load(self._schema, unit, lease))
+        rows = await self._server.ask(sql.load(self._schema, unit, lease), patience=WHOLE_UNIT)
         found = dict(by_name(rows))
         if lease is not None and found.pop("", None) is None:
             raise await self._lost(lease)

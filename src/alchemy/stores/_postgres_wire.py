@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any
 
 from alchemy.errors import AlchemyError, ConfigurationError, StateError
+from alchemy.stores._clocks import elapsed
 from alchemy.stores._urls import load_extra
 from alchemy.stores.backend import Unreachable
 
@@ -22,9 +23,15 @@ Row = tuple[bytes | None, ...]
 UNDEFINED = frozenset({"42P01", "3F000"})
 """SQLSTATEs: there is no such table, no such schema."""
 _CONNECTIONS = 4
-_ANSWER = 60.0
-"""Seconds for one answer, for the largest commit over a slow line too."""
+_ANSWER = 15.0
+"""Seconds for one answer. Less than what is left of a lease when its renewal is asked for on a line that is dead."""
+_SLOWEST = 100_000
+"""Bytes in a second, added for what is sent."""
+WHOLE_UNIT = 120.0
+"""Seconds for the answer with all rows of a unit."""
 _CONNECT = 15.0
+_IDLE = 60.0
+"""Seconds after which a connection is not used again: what lies between may have forgotten it without a word."""
 _HEAD = struct.Struct("!11sii")
 _COUNT = struct.Struct("!h")
 _SIZE = struct.Struct("!i")
@@ -72,13 +79,13 @@ class Connections:
         self._asyncpg = load_extra("asyncpg", extra="postgres", store="a state store in PostgreSQL")
         self._dsn = dsn
         self._where = where
-        self._idle: list[Any] = []
+        self._idle: list[tuple[Any, float]] = []
         self._gate = asyncio.Semaphore(_CONNECTIONS)
 
-    async def ask(self, query: str) -> list[Row]:
-        """Run one statement that gives rows, in a transaction of its own."""
+    async def ask(self, query: str, *, patience: float = 0.0) -> list[Row]:
+        """Run one statement that gives rows, in a transaction of its own; `patience` as in `Connection.ask`."""
         async with self.connection() as connection:
-            return await connection.ask(query)
+            return await connection.ask(query, patience=patience)
 
     async def execute(self, query: str) -> None:
         """Run statements without an answer; together they are one transaction."""
@@ -96,7 +103,7 @@ class Connections:
         async with self._gate:
             raw: Any = None
             try:
-                raw = self._idle.pop() if self._idle else await self._connect()
+                raw = self._unused() or await self._connect()
                 yield Connection(raw)
             except BaseException as error:
                 if raw is not None:
@@ -107,12 +114,12 @@ class Connections:
                 if isinstance(meant, Unreachable):
                     self._forget()  # whatever happened to this one has most likely happened to the others
                 raise meant from error
-            self._idle.append(raw)
+            self._idle.append((raw, elapsed()))
 
     async def close(self) -> None:
         """Disconnect. Safe to repeat."""
         idle, self._idle = self._idle, []
-        for raw in idle:
+        for raw, _ in idle:
             with contextlib.suppress(Exception):
                 await raw.close(timeout=2)
         self._gate = asyncio.Semaphore(_CONNECTIONS)  # the next use may be in another loop
@@ -120,9 +127,16 @@ class Connections:
     async def _connect(self) -> Any:
         return await self._asyncpg.connect(self._dsn, statement_cache_size=0, timeout=_CONNECT)
 
+    def _unused(self) -> Any:
+        """Give the connection that was used last; those that nobody has used for long are dropped."""
+        late = elapsed() - _IDLE
+        while self._idle and self._idle[0][1] < late:
+            self._idle.pop(0)[0].terminate()
+        return self._idle.pop()[0] if self._idle else None
+
     def _forget(self) -> None:
         idle, self._idle = self._idle, []
-        for raw in idle:
+        for raw, _ in idle:
             raw.terminate()
 
 
@@ -132,19 +146,27 @@ class Connection:
     def __init__(self, raw: Any) -> None:
         self._raw = raw
 
-    async def ask(self, query: str) -> list[Row]:
-        """Run one statement that gives rows."""
+    async def ask(self, query: str, *, patience: float = 0.0) -> list[Row]:
+        """Run one statement that gives rows.
+
+        Args:
+            patience: seconds for an answer, when it may be a large one.
+        """
         parts: list[bytes] = []
 
         async def take(part: bytes) -> None:
             parts.append(part)
 
-        await self._raw.copy_from_query(query, output=take, format="binary", timeout=_ANSWER)
+        await self._raw.copy_from_query(query, output=take, format="binary", timeout=max(patience, _time_for(query)))
         return list(_rows(b"".join(parts)))
 
     async def execute(self, query: str) -> None:
         """Run statements without an answer."""
-        await self._raw.execute(query, timeout=_ANSWER)
+        await self._raw.execute(query, timeout=_time_for(query))
+
+
+def _time_for(query: str) -> float:
+    return _ANSWER + len(query) / _SLOWEST
 
 
 def meaning(error: Exception, where: str) -> AlchemyError:

@@ -152,6 +152,7 @@ class _Link:
                 down = group.create_task(self._answers())
                 await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
                 self.cut()
+                up.cancel()  # it may be in the middle of a long delay
 
     async def _requests(self) -> None:
         traffic = self._proxy.traffic

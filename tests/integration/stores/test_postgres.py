@@ -13,7 +13,7 @@ from tests.integration.stores.servers.postgres import PASSWORD, USER, Pooler, Po
 
 from alchemy.errors import AlchemyError, ConfigurationError, LeaseLost, StateError, StateTooNew
 from alchemy.ports import StateStore
-from alchemy.stores import PostgresStateStore, _postgres_schema, _postgres_sql, open_store
+from alchemy.stores import PostgresStateStore, _postgres_schema, _postgres_sql, _postgres_wire, open_store
 from alchemy.stores._postgres import PostgresBackend
 from alchemy.stores._postgres_schema import migrations
 from alchemy.stores._schema import Migration
@@ -366,6 +366,45 @@ async def test_a_port_that_is_none() -> None:
         await store.init()
     assert "sesame" not in str(refused.value)
     await store.deinit()
+
+
+async def test_a_line_that_is_dead(shared: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that says nothing is not waited for without end; what was asked is asked again on another connection."""
+    with Proxy("127.0.0.1", shared.port) as proxy:
+        store = PostgresStateStore(shared.url(proxy.port, schema=schema))
+        await store.init()
+        lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+        monkeypatch.setattr(_postgres_wire, "_ANSWER", 0.2)
+        proxy.delay = 3600
+        written = asyncio.ensure_future(store.set(lease, a_resource(f"{UNIT}/a")))
+        before = proxy.traffic.connections
+        async with asyncio.timeout(30):
+            while proxy.traffic.connections == before:
+                assert not written.done()
+                await asyncio.sleep(0.01)
+        proxy.delay = 0
+        proxy.cut()
+        proxy.restore()
+        monkeypatch.setattr(_postgres_wire, "_ANSWER", 15)
+        await written
+        assert await store.list(UNIT) == ["a"]
+        await store.deinit()
+
+
+async def test_old_connections_are_not_used(
+    shared: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that nobody has used for long may be known to no firewall any more; a fresh one is taken."""
+    with Proxy("127.0.0.1", shared.port) as proxy:
+        store = PostgresStateStore(shared.url(proxy.port, schema=schema))
+        await store.init()
+        before = proxy.traffic.connections
+        await store.locks()
+        assert proxy.traffic.connections == before
+        monkeypatch.setattr(_postgres_wire, "_IDLE", -1)
+        await store.locks()
+        assert proxy.traffic.connections == before + 1
+        await store.deinit()
 
 
 async def test_what_a_run_asks_for(shared: PostgresServer, schema: str) -> None:

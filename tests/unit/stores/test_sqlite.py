@@ -69,8 +69,7 @@ async def main():
     lease = await store.acquire("notes/prod", owner=an_owner(), timeout=0)
     for rev in range(1, 201):
         await store.set(lease, *(a_resource(f"notes/prod/r{n}", rev=rev) for n in range(5)))
-        if rev == 1:
-            print("writing", flush=True)
+        print(rev, flush=True)
     await store.release(lease)
     await store.deinit()
 
@@ -186,11 +185,25 @@ async def test_a_stopped_holder_is_overtaken_and_notices(path: Path, store: SQLi
     assert {fqn: record.rev for fqn, record in (await store.all(UNIT)).items()} == {f"{UNIT}/a": 2}
 
 
+async def test_a_writer_that_is_killed(path: Path, store: SQLiteStateStore) -> None:
+    """What it was told is written is there, and of the commit that it was making all or nothing."""
+    with start(WRITER, path) as writer:
+        while hear(writer) != "20":
+            pass
+        writer.kill()
+        told, _ = writer.communicate()
+    acknowledged = max([20, *map(int, told.split())])
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    revs = [record.rev for record in (await store.load(UNIT, lease=lease)).records.values()]
+    assert len(revs) == 5
+    assert set(revs) in ({acknowledged}, {acknowledged + 1})
+
+
 async def test_a_reader_sees_whole_commits(path: Path, store: SQLiteStateStore) -> None:
     """While another process writes, every read gives one commit's records, and never older ones than before."""
     revs = [0]
     with start(WRITER, path) as writer:
-        assert hear(writer) == "writing"
+        assert hear(writer) == "1"
         while writer.poll() is None:
             seen = {record.rev for record in (await store.all(UNIT)).values()}
             assert len(seen) == 1
