@@ -19,7 +19,7 @@ Item = Mapping[str, Any]
 """As DynamoDB has it: `{"pk": {"S": "…"}}`."""
 STORE = "a state store in DynamoDB"
 _BATCH_READ, _BATCH_WRITE = 100, 25
-_BATCH_BYTES = 700_000
+_BATCH_BYTES = 720_000
 """In one request: aiohttp calls a body of more than 1 MiB too large to be sent in one go, and base64 adds a third."""
 _PASSING = frozenset(
     {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.stores.servers.redis import RedisServer
+from tests.integration.stores.servers.tls import terminated
 
 from alchemy.errors import ConfigurationError, LeaseLost, StateError, StateTooNew
 from alchemy.ports import StateStore
@@ -318,3 +319,16 @@ async def test_the_permissions_in_the_documentation_are_enough(server: RedisServ
     await store.acquire(UNIT, owner=an_owner(), timeout=0)
     await store.break_(UNIT)
     await store.deinit()
+
+
+async def test_tls_asks_for_a_certificate_that_is_trusted(server: RedisServer, tmp_path: Path) -> None:
+    """With the authority named it works; without, it is refused at once, with the remedy."""
+    async with terminated(server.port, tmp_path) as (port, certificate):
+        trusting = RedisStateStore(f"rediss://:{PASSWORD}@127.0.0.1:{port}", ca=str(certificate)).backend
+        await trusting.open()
+        assert await trusting.applications() == []
+        assert trusting.url == f"rediss://127.0.0.1:{port}?ca={certificate}"
+        await trusting.close()
+        with pytest.raises(ConfigurationError, match="not trusted") as refused:
+            await RedisStateStore(f"rediss://:{PASSWORD}@127.0.0.1:{port}").backend.open()
+        assert "ca=" in (refused.value.hint or "")
