@@ -140,8 +140,13 @@ class ObjectBackend:
     async def fold(self, lease: Lease, unit: str) -> None:
         """Write a snapshot. It is a copy of what stands in the log, so a late one does no harm."""
         log = self._logs.of(unit)
-        await self._leases.check(lease)
+        own = self._logs.of(lease.unit) is log
+        if not own:
+            await self._leases.check(lease)
         async with log.mutex:
+            await log.look(rows=True)
+            if own:
+                check_held(lease, log.holds)
             await log.fold()
 
     async def save(self, lease: Lease, unit: str, kind: BlobKind, name: str, content: bytes) -> bool:

@@ -20,6 +20,7 @@ from alchemy.stores.backend import BlobKind
 MARK = "!alchemy"
 APPLICATION = "application"
 UNITS = "units"
+LEASE = "lease"
 _MAX = 200
 _KEPT = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 _BETWEEN = "!!"
@@ -92,7 +93,7 @@ class Keys:
     def place(self, log: str) -> str:
         """Give the folder of a unit, or that of the leases on an application."""
         app, slash, rest = log.partition("/")
-        return f"{self.app(app)}/{UNITS}/{quote(rest)}" if slash else f"{self.app(app)}/lease"
+        return f"{self.app(app)}/{UNITS}/{quote(rest)}" if slash else f"{self.app(app)}/{LEASE}"
 
     def blobs(self, unit: str, kind: BlobKind) -> str:
         """Give the folder of a unit's blobs."""

@@ -38,7 +38,8 @@ class Leases:
     async def take(self, chain: str, *, owner: Owner, ttl: float, nonce: str) -> Taken | Blocked:
         """Try once to take a chain."""
         log = self._logs.of(chain)
-        blocked = await self._around(chain) or await self._put_take(log, chain, owner, ttl, nonce)
+        blocked, _ = await asyncio.gather(self._around(chain), _look(log))
+        blocked = blocked or await self._put_take(log, chain, owner, ttl, nonce)
         if blocked is None:
             # Both may have looked before either had written.
             blocked = await self._around(chain)
@@ -163,7 +164,6 @@ class Leases:
 
     async def _put_take(self, log: Log, chain: str, owner: Owner, ttl: float, nonce: str) -> Blocked | None:
         async with log.mutex:
-            await log.look(rows=True)
             while True:
                 mine = log.holds.get(chain)
                 if mine is not None and mine.held and mine.taken == nonce:
@@ -233,6 +233,11 @@ class Leases:
             self._service = (written, at)
         written, at = self._service
         return written + timedelta(seconds=elapsed() - at)
+
+
+async def _look(log: Log) -> None:
+    async with log.mutex:
+        await log.look(rows=True)
 
 
 def entry_of(log: Log, kind: Kind, chain: str, holds: Mapping[str, Hold], write: Write | None = None) -> Entry:

@@ -41,10 +41,12 @@ class Log:
         name: the unit's chain, or the application's; `None` when only its folder is known, until it was read.
         folder: in the bucket.
         place: for messages: the store's URL.
+        folds: whether it may have snapshots; what has few entries and no rows needs none.
     """
 
-    def __init__(self, bucket: Bucket, folder: str, *, name: str | None, place: str) -> None:
+    def __init__(self, bucket: Bucket, folder: str, *, name: str | None, place: str, folds: bool = True) -> None:
         self.name = name
+        self._folds = folds
         self.mutex = asyncio.Lock()
         self.head = 0
         self.newest: Entry | None = None
@@ -185,7 +187,6 @@ class Log:
 
     async def fold(self) -> None:
         """Write a snapshot as of the head if that saves anything, and delete what is not needed any more."""
-        await self.look(rows=True)
         newest = self.newest
         if newest is None or not (self._changed or self.head - self._snap > _LONG):
             return
@@ -209,7 +210,7 @@ class Log:
 
     async def _begin(self, *, rows: bool) -> bool:
         """Look for the head from the newest snapshot on; `False` when somebody folded meanwhile."""
-        snaps = await self._bucket.list(self._snaps)
+        snaps: Sequence[Found] = await self._bucket.list(self._snaps) if self._folds else ()
         snap = slot_number(snaps[-1].key) if snaps else 0
         if snap is None:
             raise self._stray(snaps[-1].key)

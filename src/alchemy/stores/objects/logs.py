@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from alchemy.names import unit_of
 from alchemy.stores.objects.bucket import Bucket
 from alchemy.stores.objects.entries import decode_row
-from alchemy.stores.objects.keys import APPLICATION, UNITS, Keys, unquote
+from alchemy.stores.objects.keys import APPLICATION, LEASE, UNITS, Keys, unquote
 from alchemy.stores.objects.log import Log
 
 
@@ -38,7 +38,7 @@ class Logs:
         """Give all logs there are, each as of now."""
         folders = [self._in_root(quoted) for quoted in await self._apps()]
         found = await asyncio.gather(*(self._units(folder, None) for folder in folders))
-        own = [self._at(f"{folder}/lease", None) for folder in folders]
+        own = [self._at(f"{folder}/{LEASE}", None) for folder in folders]
         await asyncio.gather(*(_look(log) for log in own))
         return [*own, *(log for logs in found for log in logs)]
 
@@ -70,7 +70,8 @@ class Logs:
         return f"{self.keys.root}/{quoted}" if self.keys.root else quoted
 
     def _at(self, folder: str, name: str | None) -> Log:
-        log = self._known.setdefault(folder, Log(self.bucket, folder, name=name, place=self.place))
+        folds = folder.split("/")[-2:-1] == [UNITS]
+        log = self._known.setdefault(folder, Log(self.bucket, folder, name=name, place=self.place, folds=folds))
         log.name = log.name or name
         return log
 
