@@ -13,7 +13,7 @@ def test_every_test_that_is_named_exists() -> None:
     """In the file that it is said to be in."""
     file, named = "", 0
     for line in PAGE.splitlines():
-        for word in re.findall(r"`((?:unit|e2e)/\S+\.py)`( †)?|`(test_\w+)`", line):
+        for word in re.findall(r"`((?:unit|integration|e2e)/\S+\.py)`( †)?|`(test_\w+)`", line):
             if word[0]:
                 file = (ROOT / "tests" / word[0]).read_text()
                 assert bool(word[1]) == ("mark.torture" in file) or "|" not in line, line
