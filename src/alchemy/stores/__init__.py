@@ -65,6 +65,7 @@ _HOMES = {
 """Where the public names are; imported when they are used."""
 _SCHEMES: dict[str, str] = {
     "az": "AzureStateStore",
+    "cloudflare": "CloudflareStateStore",
     "cloudflare+http": "CloudflareStateStore",
     "cloudflare+https": "CloudflareStateStore",
     "dynamodb": "DynamoDBStateStore",

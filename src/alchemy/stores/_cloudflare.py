@@ -18,7 +18,7 @@ from alchemy.secret import Secret
 from alchemy.stores import service
 from alchemy.stores._patience import PATIENCE
 from alchemy.stores._service_client import TOKEN, ServiceClient, check_version, join_rows
-from alchemy.stores._urls import parse, without_credentials
+from alchemy.stores._urls import parse, with_options, without_credentials
 from alchemy.stores.backed import BackedStore
 from alchemy.stores.backend import BlobKind, Blocked, Commit, Taken, Unreachable
 
@@ -32,8 +32,10 @@ class CloudflareStateStore(BackedStore):
     """State in a state service: each application in a Durable Object of its own.
 
     Args:
-        address: of the service: `http://127.0.0.1:8787`, as `alchemy state-service serve` prints it.
-        state_token: what the service was started with; `ALCHEMY_STATE_TOKEN` by default.
+        address: of a service that runs: `http://127.0.0.1:8787`, as `alchemy state-service serve` prints it. Without it
+            the service is put on the Cloudflare account that the environment names, unless it is there.
+        script_name: what the Worker is called on that account.
+        state_token: opens the service; `ALCHEMY_STATE_TOKEN` by default.
         patience: seconds for which a service that does not answer is asked again.
 
     Raises:
@@ -41,15 +43,29 @@ class CloudflareStateStore(BackedStore):
     """
 
     def __init__(
-        self, address: str, *, state_token: Secret[str] | str | None = None, patience: float = PATIENCE
+        self,
+        address: str | None = None,
+        *,
+        script_name: str = service.SCRIPT,
+        state_token: Secret[str] | str | None = None,
+        patience: float = PATIENCE,
     ) -> None:
-        super().__init__(ServiceBackend(_checked(address), _token(state_token)), patience=patience)
+        checked = None if address is None else _checked(address)
+        super().__init__(ServiceBackend(checked, _token(state_token), script_name), patience=patience)
 
     @classmethod
     def from_url(cls, url: str) -> CloudflareStateStore:
-        """Give the store for `cloudflare+http://HOST[:PORT]`, or `cloudflare+https://…`."""
-        parse(url, options=())
-        return cls(url.removeprefix(_PREFIX))
+        """Give the store for `cloudflare:[?script_name=NAME]`, `cloudflare+http://HOST[:PORT]` or `cloudflare+https://…`."""
+        if url.startswith(_PREFIX):
+            parse(url, options=())
+            return cls(url.removeprefix(_PREFIX))
+        place = parse(url, options=("script_name",))
+        if place.host or place.path:
+            raise ConfigurationError(
+                f"{without_credentials(url)!r} names more than a state store at Cloudflare has",
+                hint="cloudflare: or cloudflare:?script_name=NAME; the account comes from CLOUDFLARE_ACCOUNT_ID",
+            )
+        return cls(script_name=place.options.get("script_name", service.SCRIPT))
 
 
 class _Numbered(NamedTuple):
@@ -66,23 +82,35 @@ class ServiceBackend:
     max_bytes = 4 << 20
     pause = 0.5
 
-    def __init__(self, address: str, token: Secret[str]) -> None:
+    def __init__(self, address: str | None, token: Secret[str], script: str = service.SCRIPT) -> None:
         self._address = address
+        self._script = script
         self._token = token
-        self.client = ServiceClient(address, token, name=address)
+        self._client: ServiceClient | None = None
         self._commits: dict[tuple[str, int], _Numbered] = {}
 
     @property
     def url(self) -> str:
-        return _PREFIX + self._address
+        if self._address is not None:
+            return _PREFIX + self._address
+        return with_options("cloudflare:", script_name=self._script if self._script != service.SCRIPT else None)
 
     async def open(self) -> Sequence[str]:
+        await self.close()
+        address, notices = self._address, list[str]()
+        if address is None:
+            from alchemy.stores._service_deploying import deploy
+
+            address, notices = await deploy(self._script, self._token)
+        self._client = ServiceClient(address, self._token, name=address)
         found: dict[str, Any] = await self._ask("version", chain="")
-        check_version(found["version"], needed=service.version(), name=self._address)
-        return []
+        check_version(found["version"], needed=service.version(), name=address)
+        return notices
 
     async def close(self) -> None:
-        await self.client.close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
     async def applications(self) -> Sequence[str]:
         apps: list[str] = await self._ask("applications", chain="")
@@ -198,7 +226,10 @@ class ServiceBackend:
         await self._ask("discard", kind, names, chain=unit)
 
     async def _ask(self, method: str, *params: Any, chain: str, lease: Lease | None = None) -> Any:
-        return await self.client.ask(method, *params, chain=chain, lease=lease)
+        if self._client is None:
+            await self.open()
+        assert self._client is not None, "opening makes the client"
+        return await self._client.ask(method, *params, chain=chain, lease=lease)
 
     def _ours(self, rows: dict[str, bytes], foreign: str | None) -> dict[str, bytes]:
         if foreign is None:

@@ -48,8 +48,6 @@ class ServiceClient:
     def __init__(self, address: str, token: Secret[str], *, name: str) -> None:
         load_extra("httpx", extra="cloudflare", store="a state store in Durable Objects")
         self.address = address
-        self.requests = 0
-        """How many were sent."""
         self._token = token
         self._name = name
         self._http: httpx.AsyncClient | None = None
@@ -74,7 +72,6 @@ class ServiceClient:
         import httpx
 
         body = {"method": method, "params": params, "context": {"chain": chain.split("/") if chain else []}}
-        self.requests += 1
         try:
             response = await self._opened().post("/", content=msgspec.json.encode(body))
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:

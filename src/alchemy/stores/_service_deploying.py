@@ -1,0 +1,151 @@
+"""Putting the state service on a Cloudflare account, through its API.
+
+The deployed script has a tag, `alchemy-state-service:VERSION:DIGEST`. It is uploaded when it is missing, or older than
+what this library ships; never when it is newer, so that two versions of the library do not take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import NamedTuple
+
+from alchemy.clients.cloudflare import Cloudflare, connect
+from alchemy.clients.cloudflare_errors import calling
+from alchemy.errors import AlchemyError, ConfigurationError, Gone, ProviderError
+from alchemy.secret import Secret
+from alchemy.stores import service
+from alchemy.stores._service_client import TOKEN, ServiceClient
+from alchemy.stores.backend import Unreachable
+
+_MARK = "alchemy-state-service:"
+_READY_SECONDS = 120.0
+"""A new workers.dev address takes a minute to be known everywhere."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
+
+
+class Deployed(NamedTuple):
+    """A service that answers.
+
+    Attributes:
+        address: such as `https://alchemy-state-service.team.workers.dev`.
+        notices: sentences for people.
+    """
+
+    address: str
+    notices: list[str]
+
+
+async def deploy(script: str, token: Secret[str]) -> Deployed:
+    """Make sure that the account that the environment names has the service, and that it answers.
+
+    Safe to repeat. An upgrade keeps data and token.
+
+    Args:
+        script: the Worker's name.
+        token: set when the script is uploaded for the first time.
+
+    Raises:
+        ConfigurationError: the token is another one, a Worker of that name is something else, the account has no
+            workers.dev subdomain, or the environment has no credentials for it.
+    """
+    api = await connect()
+    try:
+        found = await _version(api, script)
+        notices: list[str] = []
+        if found is None or found < service.version():
+            try:
+                await _upload(api, script, token if found is None else None)
+            except ProviderError:
+                if (await _version(api, script) or 0) < service.version():
+                    raise  # else somebody else has uploaded it at the same time
+            notices.append(f"the state service {script} was {'created' if found is None else 'updated'}")
+        elif found > service.version():
+            known = service.version()
+            notices.append(
+                f"the state service {script} has version {found}, newer than this library's {known}; it stays"
+            )
+        address = await _address(api, script)
+    finally:
+        await api.close()
+    await _until_it_answers(address, token)
+    return Deployed(address, notices)
+
+
+async def _version(api: Cloudflare, script: str) -> int | None:
+    """Give the deployed service's version; `None` when there is no Worker of that name."""
+    try:
+        with calling(f"read the Worker {script!r}", service="workers"):
+            found = await api.sdk.workers.scripts.script_and_version_settings.get(script, account_id=api.account_id)
+    except Gone:
+        return None
+    for tag in found.tags or ():
+        version = tag.removeprefix(_MARK).partition(":")[0]
+        if tag.startswith(_MARK) and version.isdigit():
+            return int(version)
+    raise ConfigurationError(
+        f"the account has a Worker {script!r} that is not this library's state service; it may be that of Alchemy for "
+        "TypeScript, and hold its state",
+        hint="choose another name: cloudflare:?script_name=NAME, or script_name=…",
+    )
+
+
+async def _upload(api: Cloudflare, script: str, token: Secret[str] | None) -> None:
+    store = {"type": "durable_object_namespace", "name": "STORE", "class_name": service.CLASS}
+    metadata: dict[str, object] = {
+        "main_module": f"{service.SCRIPT}.js",
+        "compatibility_date": service.COMPATIBILITY_DATE,
+        "bindings": [store],
+        "tags": [f"{_MARK}{service.version()}:{service.digest()}"],
+    }
+    if token is None:
+        metadata["keep_bindings"] = ["secret_text"]
+    else:
+        secret = {"type": "secret_text", "name": "STATE_TOKEN", "text": token.reveal()}
+        metadata["bindings"] = [store, secret]
+        metadata["migrations"] = {"new_tag": "v1", "new_sqlite_classes": [service.CLASS]}
+    module = (f"{service.SCRIPT}.js", service.source().encode(), "application/javascript+module")
+    with calling(f"upload the Worker {script!r}", service="workers", kind="create"):
+        await api.sdk.workers.scripts.update(
+            script,
+            account_id=api.account_id,
+            metadata=metadata,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            files=[module],
+        )
+
+
+async def _address(api: Cloudflare, script: str) -> str:
+    with calling(f"let the Worker {script!r} answer", service="workers"):
+        found = await api.sdk.workers.scripts.subdomain.get(script, account_id=api.account_id)
+        extra = found.model_extra
+        if not found.enabled:
+            made = await api.sdk.workers.scripts.subdomain.create(
+                script, account_id=api.account_id, enabled=True, previews_enabled=False
+            )
+            extra = made.model_extra
+    local = (extra or {}).get("local_url")  # the Cloudflare on this machine says it itself
+    return str(local) if local else f"https://{script}.{await api.workers_subdomain()}.workers.dev"
+
+
+async def _until_it_answers(address: str, token: Secret[str]) -> None:
+    client = ServiceClient(address, token, name=address)
+    end = time.monotonic() + _READY_SECONDS
+    pause = _FIRST_PAUSE
+    try:
+        while True:
+            problem: AlchemyError
+            try:
+                await client.ask("version", chain="")
+                return
+            except Unreachable as error:
+                problem = error
+            except ConfigurationError as error:
+                if TOKEN in (error.hint or ""):
+                    raise
+                problem = error  # where a new address is not known yet, a page says so
+            if time.monotonic() + pause > end:
+                raise problem
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+    finally:
+        await client.close()

@@ -1,0 +1,92 @@
+"""The state service put on an account by the library itself, through the API, as on the real Cloudflare."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from cloudflare import AsyncCloudflare
+
+from alchemy.errors import ConfigurationError
+from alchemy.local import LocalCloudflare, environment
+from alchemy.stores import CloudflareStateStore, open_store, service
+from alchemy.testing.contract import UNIT, a_resource, an_owner
+
+pytestmark = [pytest.mark.anyio, pytest.mark.workerd]
+TOKEN = "a-token-of-tests"
+
+
+@pytest.fixture(autouse=True)
+def _environment(cloud: LocalCloudflare, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**environment(cloud), "ALCHEMY_STATE_TOKEN": TOKEN}.items():
+        monkeypatch.setenv(name, value)
+
+
+async def keep(script: str, id: str) -> list[str]:
+    """Write one resource, and give what is there, with a store of its own."""
+    store = CloudflareStateStore(script_name=script)
+    await store.init()
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    notices = (await store.load(UNIT, lease=lease)).notices
+    await store.set(lease, a_resource(f"{UNIT}/{id}"))
+    await store.release(lease)
+    found = list(await store.list(UNIT))
+    await store.deinit()
+    return [*found, *notices]
+
+
+async def test_it_is_put_there_once(client: AsyncCloudflare, cloud: LocalCloudflare) -> None:
+    """The first use uploads it and says so; the next one finds it, and what was kept."""
+    first = await keep("state-once", "a")
+    assert first == ["a", "the state service state-once was created"]
+    before = await client.workers.scripts.script_and_version_settings.get("state-once", account_id=cloud.account_id)
+    assert before.tags == [f"alchemy-state-service:{service.version()}:{service.digest()}"]
+    assert await keep("state-once", "b") == ["a", "b"]
+
+
+@pytest.mark.parametrize(("deployed", "said"), [(0, "was updated"), (99, "newer than this library's")])
+async def test_older_ones_are_replaced_and_newer_ones_stay(
+    client: AsyncCloudflare, cloud: LocalCloudflare, deployed: int, said: str
+) -> None:
+    """An older service is updated, with its data and its token; a newer one is left alone."""
+    script = f"state-{deployed}"
+    await keep(script, "a")
+    tags = [f"alchemy-state-service:{deployed}:0"]
+    await client.workers.scripts.settings.edit(script, account_id=cloud.account_id, tags=tags)
+    found = await keep(script, "b")
+    assert found[:2] == ["a", "b"]
+    assert said in found[2]
+    after = await client.workers.scripts.script_and_version_settings.get(script, account_id=cloud.account_id)
+    assert (after.tags == tags) is (deployed > service.version())
+
+
+async def test_an_upgrade_does_not_change_the_token(
+    client: AsyncCloudflare, cloud: LocalCloudflare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever upgrades with another token is refused: the one it was made with stays."""
+    await keep("state-token", "a")
+    tags = ["alchemy-state-service:0:0"]
+    await client.workers.scripts.settings.edit("state-token", account_id=cloud.account_id, tags=tags)
+    monkeypatch.setenv("ALCHEMY_STATE_TOKEN", "another")
+    with pytest.raises(ConfigurationError, match="does not accept the token"):
+        await keep("state-token", "b")
+    monkeypatch.setenv("ALCHEMY_STATE_TOKEN", TOKEN)
+    assert await keep("state-token", "b") == ["a", "b"]
+
+
+async def test_a_worker_of_somebody_else(
+    client: AsyncCloudflare, cloud: LocalCloudflare, deploy: Callable[..., Awaitable[str]]
+) -> None:
+    """A Worker of that name that is not the service is not touched."""
+    await deploy(client, cloud, "state-other", "export default { fetch: () => new Response('hello') };")
+    with pytest.raises(ConfigurationError, match="script_name"):
+        await keep("state-other", "a")
+
+
+def test_urls() -> None:
+    """`cloudflare:` opens it, and its URL opens the same again."""
+    for url in ("cloudflare:", "cloudflare:?script_name=mine"):
+        assert open_store(url).url == url
+    for url in ("cloudflare://host", "cloudflare:mine", "cloudflare:?name=mine"):
+        with pytest.raises(ConfigurationError):
+            open_store(url)
