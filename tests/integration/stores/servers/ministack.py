@@ -57,6 +57,7 @@ class MiniStack:
         end = time.monotonic() + 60
         while self._ask("GET", "/_ministack/health") != 200:
             if self._process.poll() is not None or time.monotonic() > end:
+                self.kill()
                 raise RuntimeError(f"ministack did not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.02)
 

@@ -42,6 +42,7 @@ class RedisServer:
         end = time.monotonic() + 30
         while self.ask("PING") != b"+PONG\r\n":
             if self._process.poll() is not None or time.monotonic() > end:
+                self.kill()
                 raise RuntimeError(f"redis-server did not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.01)
 
