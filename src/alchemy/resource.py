@@ -257,11 +257,11 @@ def make_detached(cls: type[Resource], *, id: str, fqn: str, values: Mapping[str
     """Make a resource that belongs to no scope out of remembered values; what is missing takes its default."""
     made = object.__new__(cls)
     fields = made.__dict__
-    fields.update({"id": id, "scope": None, "options": DEFAULT_OPTIONS, "_fqn": fqn})
-    for name, field in cls._spec.inputs.items():
-        if name not in values and not field.required:
-            fields[name] = field.make_default()
-    fields.update(values)
+    fields.update(values, id=id, scope=None, options=DEFAULT_OPTIONS, _fqn=fqn)
+    inputs = cls._spec.inputs
+    for name in inputs.keys() - values.keys():
+        if not inputs[name].required:
+            fields[name] = inputs[name].make_default()
     return made
 
 

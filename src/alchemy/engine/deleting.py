@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from alchemy.crypto import Cipher
 from alchemy.engine.calling import call_provider, ensure_held
 from alchemy.engine.claims import claimed_by
 from alchemy.engine.limits import Limits
@@ -61,9 +61,9 @@ def wants_intent(item: Doomed) -> bool:
     )
 
 
-def intent_of(record: Record) -> Record:
-    """Give a record that says so."""
-    return msgspec.structs.replace(record, status=Status.DELETING)
+def intent_of(item: Doomed) -> Record:
+    """Give a record that says so: as it is now, for old generations may have been deleted meanwhile."""
+    return msgspec.structs.replace(item.session.get(item.record.fqn) or item.record, status=Status.DELETING)
 
 
 def doom(records: Iterable[tuple[Record, Session]], *, whole: bool) -> list[Doomed]:
@@ -75,7 +75,8 @@ def doom(records: Iterable[tuple[Record, Session]], *, whole: bool) -> list[Doom
     """
     found: list[Doomed] = []
     for record, session in records:
-        found += [Doomed(f"{record.fqn}/{_OLD}{old.generation}", record, session, old) for old in record.generations]
+        for old in record.generations:
+            found.append(Doomed(f"{record.fqn}/{_OLD}{old.generation}", record, session, old))
         if whole:
             found.append(Doomed(record.fqn, record, session))
     return found
@@ -98,15 +99,26 @@ class Deleter:
         Raises:
             AlchemyError: it could not be deleted; the record says that it was to be.
         """
-        record, session = item.record, item.session
         if item.old is not None:
             await self._delete_old(item, item.old)
             return
+        if not intended and not self._wants_call(item.record, item.session):
+            return
+        record = item.record
+        began = self.run.began(record.fqn, record.kind, "delete")
+        if not intended and record.status in _SETTLED:
+            await item.session.put(intent_of(item))
+        outcome = await self._delete_object(item)
+        self._drop(record, item.session)
+        self.run.finished(record.fqn, record.kind, outcome, "delete", began)
+
+    def _wants_call(self, record: Record, session: Session) -> bool:
+        """Say whether there is an object to be deleted; else do all there is to do."""
         if record.is_scope or not record.provider or record.status is Status.DELETED:
             self._drop(record, session)
             if not record.is_scope:
                 self.run.finished(record.fqn, record.kind, "deleted", "delete", time.monotonic())
-            return
+            return False
         if record.protect:
             raise ResourceFailed(
                 f"{record.fqn} is protected: it is not destroyed",
@@ -117,13 +129,8 @@ class Deleter:
         if record.retain:
             self._drop(record, session)
             self.run.finished(record.fqn, record.kind, "forgotten", None, 0.0)
-            return
-        began = self.run.began(record.fqn, record.kind, "delete")
-        if record.status in _SETTLED and not intended:
-            await session.put(intent_of(record))
-        outcome = await self._delete_object(item)
-        self._drop(record, session)
-        self.run.finished(record.fqn, record.kind, outcome, "delete", began)
+            return False
+        return True
 
     async def _delete_old(self, item: Doomed, old: Generation) -> None:
         began = self.run.began(item.record.fqn, old.kind, "delete", old=True)
@@ -136,11 +143,12 @@ class Deleter:
 
     async def _delete_object(self, item: Doomed) -> Outcome:
         """Delete it in the provider; `forgotten`: it was somebody else's, and stays."""
-        record, of = item.record, item.old or item.record
-        provider = self.run.provider(of.provider, fqn=record.fqn)
-        await ensure_held(self.run, item.session)
-        chain = parent(record.fqn)
-        codec = Codec(lambda: self.run.cipher(self.run.settings_for(chain), chain), record.fqn)
+        run, record, of = self.run, item.record, item.old or item.record
+        fqn = record.fqn
+        provider = run.provider(of.provider, fqn=fqn)
+        if not run.knows_target(provider):
+            await ensure_held(run, item.session)  # it will be asked for
+        codec = Codec(lambda: self._cipher(fqn), fqn)
         cls = resource_class(type(provider))
         # A name that is looked for, or written to whatever is there, means one object: another record may have it now.
         by_name = of.physical_name is not None and provider.recover in ("name", "again")
@@ -148,9 +156,9 @@ class Deleter:
             return "forgotten"
         props = of.attempted if of.status is Status.CREATING and of.attempted is not None else of.props
         have = codec.resource(cls, id=record.id, props=props, output=of.output)
-        context = self.run.context(have, of, fqn=record.fqn, name=of.physical_name or "")
-        context.target = await self.run.target(provider, context, of.target)
-        async with self.run.slot(provider):
+        context = run.context(have, of, fqn=fqn, name=of.physical_name or "")
+        context.target = await run.target(provider, context, of.target)
+        async with run.slot(provider):
             if of.status is Status.CREATING:
                 found = await self._find_begun(provider, context, item, have)
             elif of.verify:
@@ -158,20 +166,27 @@ class Deleter:
             else:
                 found = have
             if found is not None:
-                with contextlib.suppress(Gone):
+                try:
                     await self._call(item, lambda: provider.delete(context, found))
+                except Gone:
+                    return "deleted"
         return "deleted"
 
+    def _cipher(self, fqn: str) -> Cipher | None:
+        chain = parent(fqn)
+        return self.run.cipher(self.run.settings_for(chain), chain)
+
     def _call(self, item: Doomed, handler: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        retries, delay, timeout = self.limits.of(item.record)
         return call_provider(
             self.run,
             item.session,
             handler,
             fqn=item.record.fqn,
             action="delete",
-            retries=self.limits.retries(item.record),
-            delay=self.limits.delay(item.record),
-            timeout=self.limits.timeout(item.record),
+            retries=retries,
+            delay=delay,
+            timeout=timeout,
         )
 
     async def _find_begun(

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import NamedTuple
 
 from alchemy.config import Settings
 from alchemy.engine.run import Run
 from alchemy.finalizing import PER_SCOPE, Finalize
 from alchemy.names import parent
 from alchemy.state import JsonObject, Record
+
+
+class CallLimits(NamedTuple):
+    """What holds for a call.
+
+    Attributes:
+        retries: how often again when it failed.
+        delay: seconds before the first retry.
+        timeout: seconds that it may take.
+    """
+
+    retries: int
+    delay: float
+    timeout: float | None
 
 
 class Limits:
@@ -25,19 +40,13 @@ class Limits:
         self._settings: dict[str, Settings] = {}
         self._lanes: dict[str, AbstractAsyncContextManager[None]] = {}
 
-    def retries(self, record: Record) -> int:
-        """Say how often a failed call for this record is tried again."""
-        retries: int = record.limits.get("retry", self._within(parent(record.fqn)).max_retries)
-        return retries
-
-    def timeout(self, record: Record) -> float | None:
-        """Say how many seconds a call for this record may take."""
-        timeout: float | None = record.limits.get("timeout", self._within(parent(record.fqn)).timeout)
-        return timeout
-
-    def delay(self, record: Record) -> float:
-        """Say how many seconds to wait before the first retry."""
-        return self._within(parent(record.fqn)).retry_delay
+    def of(self, record: Record) -> CallLimits:
+        """Say what holds for calls for this record."""
+        within = self._within(parent(record.fqn))
+        own = record.limits
+        if not own:
+            return CallLimits(within.max_retries, within.retry_delay, within.timeout)
+        return CallLimits(own.get("retry", within.max_retries), within.retry_delay, own.get("timeout", within.timeout))
 
     def lane(self, chain: str) -> AbstractAsyncContextManager[None]:
         """Give what lets as many at a time pass as the nearest scope around that has a strategy of its own says."""

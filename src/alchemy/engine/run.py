@@ -30,7 +30,7 @@ from alchemy.events import (
     ResourceLog,
     ResourceStarted,
 )
-from alchemy.names import Naming, leaf, parent, physical_name
+from alchemy.names import Naming, is_within, leaf, parent, physical_name
 from alchemy.order import Clock
 from alchemy.provider import Context, Provider
 from alchemy.resource import Resource
@@ -222,6 +222,10 @@ class Run:
         self.check_target(stored, target, context.fqn)
         return target
 
+    def knows_target(self, provider: Provider[Any]) -> bool:
+        """Whether `target` needs no call."""
+        return type(provider).target in self._targets
+
     def check_target(self, stored: str, target: str | None, fqn: str) -> None:
         """Raise `TargetMismatch` when a record's object lives elsewhere than where calls would go.
 
@@ -334,10 +338,14 @@ class Run:
 
     def all_records(self) -> Mapping[str, tuple[Record, Session]]:
         """Give every record of the run, with the session that holds it."""
+        unit = self.session
         found: dict[str, tuple[Record, Session]] = {}
         for chain, session in self.sessions.items():
+            if session is unit:
+                found.update({fqn: (record, unit) for fqn, record in unit.records.items()})
+                continue
             for fqn, record in session.records.items():
-                if session is self.session or fqn == chain or fqn.startswith(chain + "/"):
+                if is_within(fqn, chain):
                     found[fqn] = (record, session)
         return found
 

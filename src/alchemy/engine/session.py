@@ -72,20 +72,30 @@ class Session:
         if self._names is None:
             self._names = {}
             for record in self.records.values():
-                self._note_names(record)
-        fqn = self._names.get((kind, name))
+                self._note_names(record, self._names)
+        wanted = (kind, name)
+        fqn = self._names.get(wanted)
         holder = self.records.get(fqn) if fqn is not None else None
-        return fqn if holder is not None and (kind, name) in _names_of(holder) else None
+        return fqn if holder is not None and wanted in _names_of(holder) else None
 
-    def _note_names(self, record: Record) -> None:
-        if self._names is None:
-            return
+    def _note_names(self, record: Record, names: dict[tuple[str, str], str]) -> None:
         own = (record.kind, record.physical_name or "")
         # What was restored, or is to go, has no claim before others; nor has what was replaced.
         yields = record.verify or record.status in _LEAVING
         for name in _names_of(record):
-            if (name == own and not yields) or name not in self._names:
-                self._names[name] = record.fqn
+            if (name == own and not yields) or name not in names:
+                names[name] = record.fqn
+
+    def _was_noted(self, record: Record) -> bool:
+        """Whether a record that is to go has claimed the one name that it has before: it claims none anew."""
+        before = self.records.get(record.fqn)
+        return (
+            record.status in _LEAVING
+            and before is not None
+            and before.kind == record.kind
+            and before.physical_name == record.physical_name
+            and not record.generations
+        )
 
     def put(self, record: Record, *, drop: Sequence[str] = ()) -> Awaitable[None]:
         """Write a record, and drop others in the same commit; durable when awaited.
@@ -106,13 +116,15 @@ class Session:
             records = (own, *records)
         for fqn in drop:
             self.records.pop(fqn, None)
+        now, names = state.now(), self._names
         for record in records:
+            if names is not None and not self._was_noted(record):
+                self._note_names(record, names)
             record.rev += 1
             record.fence = lease.token
-            record.updated_at = state.now()
-            record.created_at = record.created_at or record.updated_at
+            record.updated_at = now
+            record.created_at = record.created_at or now
             self.records[record.fqn] = record
-            self._note_names(record)
         return self._after_backup(self.store.set(lease, *records, drop=drop))
 
     async def rewrite(self, records: Sequence[Record]) -> None:
@@ -199,9 +211,13 @@ class Session:
             raise RuntimeError(f"{self.unit} was opened for reading")
         return self.lease
 
+    def is_held(self) -> bool:
+        """Say whether the unit is surely held still. Raises `LeaseLost` when it is known not to be."""
+        return self.store.check(self._held())
+
     async def ensure_held(self) -> None:
         """Make sure that the unit is held still, without asking anybody if that is sure. Raises `LeaseLost`."""
-        if self.store.check(self._held()):
+        if self.is_held():
             return
         async with self._asking:
             if not self.store.check(self._held()):
@@ -232,6 +248,8 @@ class _Both:
         yield from self._second.__await__()
 
 
-def _names_of(record: Record) -> set[tuple[str, str]]:
-    found = [(record.kind, record.physical_name), *((old.kind, old.physical_name) for old in record.generations)]
-    return {(kind, name) for kind, name in found if name}
+def _names_of(record: Record) -> Sequence[tuple[str, str]]:
+    own = ((record.kind, record.physical_name),) if record.physical_name else ()
+    if not record.generations:
+        return own
+    return (*own, *((old.kind, old.physical_name) for old in record.generations if old.physical_name))

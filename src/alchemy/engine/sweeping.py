@@ -20,8 +20,8 @@ def doomed_of(run: Run, scope: Scope, options: Finalize) -> list[Doomed]:
 
     A nested scope that is finalized early keeps what something outside it was made from; the stage's end takes it.
     """
-    records = run.all_records()
-    inside = {fqn: pair for fqn, pair in records.items() if fqn.startswith(scope.chain + "/")}
+    records, below = run.all_records(), f"{scope.chain}/"
+    inside = {fqn: pair for fqn, pair in records.items() if fqn.startswith(below)}
     live: set[str] = set() if options.everything else set(_declared_below(scope))
     live |= {holder for fqn in live for holder in _holders(fqn, scope.chain)}
     for kept in _kept_below(scope):

@@ -37,7 +37,8 @@ class Destroyer:
         self._idle = asyncio.Event()
         self._deleter = Deleter(run, options)
         self._width = self._how_many()
-        self._upcoming = Upcoming(nursery, self._width if options.strategy == "parallel" else 0, self._may_go_ahead)
+        ahead = options.strategy == "parallel"
+        self._upcoming = Upcoming(nursery, self._width if ahead else 0, self._may_go_ahead if ahead else _never)
 
     def _how_many(self) -> int:
         match self.options.strategy:
@@ -52,8 +53,7 @@ class Destroyer:
         """Whether its intent may be written before its turn comes: not where a scope says one after the other."""
         fqn = item.record.fqn
         return (
-            self.options.strategy == "parallel"
-            and wants_intent(item)
+            wants_intent(item)
             and fqn not in self.run.undeletable
             and isinstance(self._deleter.limits.lane(parent(fqn)), nullcontext)
         )
@@ -120,7 +120,7 @@ class Destroyer:
 
     def _staff(self) -> None:
         """Set as many to work as there is work for, and the strategy allows."""
-        while self._upcoming and self._active < self._width and self._may_start:
+        while len(self._upcoming) and self._active < self._width and self._may_start:
             self._active += 1
             self.nursery.start(self._work())
 
@@ -131,13 +131,17 @@ class Destroyer:
         """Destroy one after the other, until none may go."""
         order = self._order
         try:
-            while self._upcoming and self._may_start:
+            while len(self._upcoming) and self._may_start:
                 following = self._upcoming.take()
                 error = await self._one(following)
-                await asyncio.sleep(0)  # a request to stop that has come meanwhile is heard before the next begins
+                if following.intent is None:
+                    # A request to stop that has come meanwhile is heard before the next begins. Else it is anyway,
+                    # when the next intents are waited for.
+                    await asyncio.sleep(0)
                 if error is None:
                     order.gone(following.item.name)
-                    self._add(order.ready())
+                    if free := order.ready():
+                        self._add(free)
                     if self._active < self._width:
                         self._staff()
                 else:
@@ -149,23 +153,27 @@ class Destroyer:
 
     async def _one(self, following: Next) -> Exception | None:
         item, intent = following
-        began = time.monotonic()
-        fqn, kind = item.record.fqn, (item.old or item.record).kind
+        began, fqn = time.monotonic(), item.record.fqn
         failure: Exception | None = self.run.undeletable.get(fqn) if item.old is None else None
         if failure is not None:
             return failure
         try:
             if intent is not None:
-                await intent.durable()
-            async with self._deleter.limits.lane(parent(fqn)), self.run.limit:
-                await self._deleter.delete(item, intended=intent is not None)
-            if not item.record.is_scope and item.old is None:
+                if not intent.is_durable:
+                    await intent.durable()
+                async with self.run.limit:
+                    await self._deleter.delete(item, intended=True)
+            else:
+                async with self._deleter.limits.lane(parent(fqn)), self.run.limit:
+                    await self._deleter.delete(item)
+            if item.old is None and not item.record.is_scope:
                 self.destroyed.append(fqn)
         except LeaseLost as error:
             self.run.lose(error)
             failure = error
         except Exception as error:
             failure = failed(item, error)
+            kind = (item.old or item.record).kind
             self.run.finished(fqn, kind, "failed", "delete", began, error=str(failure), old=item.old is not None)
         except BaseException as error:
             failure = ResourceFailed(f"{fqn}: delete was aborted", fqn=fqn, action="delete")
@@ -199,6 +207,10 @@ class Destroyer:
         ]
         if held:
             self.run.warn(f"kept, because what depends on it is still there: {', '.join(held[:20])}")
+
+
+def _never(_item: Doomed) -> bool:
+    return False
 
 
 def _teardown(doomed: list[Doomed]) -> Teardown:

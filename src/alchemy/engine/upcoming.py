@@ -21,6 +21,11 @@ class Intent:
         self._latch = Latch()
         self.error: BaseException | None = None
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether nobody needs to wait for it any more."""
+        return self._latch.done and self.error is None
+
     async def keep(self, write: Awaitable[None]) -> None:
         """Wait until it is durable, and tell those who wait."""
         try:
@@ -95,7 +100,7 @@ class Upcoming:
             intent = None
             if self._may_write(item):
                 intent, records = intents.setdefault(item.session, (Intent(), []))
-                records.append(intent_of(item.record))
+                records.append(intent_of(item))
             self._ahead.append(Next(item, intent))
         for session, (intent, records) in intents.items():
             self._nursery.start(intent.keep(session.put_all(records)))

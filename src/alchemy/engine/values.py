@@ -21,6 +21,8 @@ FINGERPRINT = "@fingerprint"
 _ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
 _PLAIN = frozenset({str, bool, type(None)})
 """What is its own JSON; an `int` may be too large, and a text may not be one that can be written."""
+_AS_STORED = frozenset({str, int, float, bool, type(None)})
+"""JSON that is its own value."""
 
 
 class Sealed(Secret[Any]):
@@ -155,8 +157,10 @@ class Codec:
 
     def decoded(self, data: JsonObject) -> dict[str, Any]:
         """Decode a record's inputs or outputs, all but the fingerprint."""
+        if FINGERPRINT not in data and _AS_STORED.issuperset(map(type, data.values())):
+            return data.copy()
         return {
-            name: item if type(item) is str or type(item) is int else decode(item, open_=self.open, build=self.build)
+            name: item if type(item) in _AS_STORED else decode(item, open_=self.open, build=self.build)
             for name, item in data.items()
             if name != FINGERPRINT
         }

@@ -187,7 +187,7 @@ class Folders:
     def leave_above(self, path: str, data: Mapping[str, Any]) -> None:
         """Take note that the folders that were made for `path` are to go, once what is in them has gone."""
         for _ in range(data.get(FOLDERS, 0)):
-            path = os.path.dirname(path)
+            path = path.rpartition("/")[0]
             self.waiting.add(path)
 
     def undo_above(self, path: str) -> None:

@@ -99,8 +99,10 @@ def check_within(fqn: str, unit: str) -> None:
 
 def check_commit(chain: str, *fqns: str) -> None:
     """Refuse to write, in one commit, what lies outside the chain that is held, or in several units of it."""
+    below = f"{chain}/"
     for fqn in fqns:
-        check_within(fqn, chain)
+        if not fqn.startswith(below):
+            check_within(fqn, chain)
     if "/" not in chain and fqns:
         one_unit(chain, fqns)
 

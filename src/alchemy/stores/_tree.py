@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from alchemy.errors import AlchemyError, StateDamaged
 from alchemy.names import leaf, parent
-from alchemy.state import SCOPE_KINDS, Record, from_json, unseal
+from alchemy.state import SCOPE_KINDS, Record, unseal_record
 from alchemy.stores._layout import BACKUPS, LOGS, RECORD, RESOURCES, quote, quote_scope, unquote
 
 _CHECKSUM = slice(-20, -4)  # of a sealed file: where `state.seal` puts the checksum's hexadecimal digits
@@ -128,8 +128,7 @@ class Walk:
         path = f"{folder}/{RECORD}"
         try:
             raw = read_file(path)
-            body = unseal(raw, where=path)
-            record = from_json(body, where=path)
+            record = unseal_record(raw, where=path)
             fqn = record.fqn
             if fqn != f"{chain}/{name}" or fqn in tree.records or (record.kind in SCOPE_KINDS) != scope:
                 self._check_place(record, path, chain, name, scope=scope)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.engine.world import Cloud, Store, Thing, alchemy, deploy, refused
+from tests.unit.engine.world import Cloud, Program, Store, Thing, alchemy, deploy, refused
 
 from alchemy.engine.session import Session
 from alchemy.errors import StateError
@@ -26,6 +26,15 @@ async def many(_app: Any) -> None:
     """Declare things that know nothing of each other."""
     for n in range(MANY):
         Thing(f"t{n}")
+
+
+def shaped(shape: str) -> Program:
+    """Give a program with one thing, which another shape replaces."""
+
+    async def program(_app: Any) -> None:
+        Thing("a", shape=shape)
+
+    return program
 
 
 def statuses(store: Store) -> Counter[str]:
@@ -150,6 +159,21 @@ async def test_intents_that_cannot_be_written_fail(cloud: Cloud, store: Store) -
     assert cloud.ops("delete") == []
     assert set(cloud.outcomes().values()) == {"failed"}
     assert len(cloud.outcomes()) == MANY
+
+
+@pytest.mark.parametrize("strategy", ["parallel", "sequential"])
+async def test_an_intent_knows_what_was_deleted_before(cloud: Cloud, store: Store, strategy: str) -> None:
+    """An old generation that has just gone is not in the record again, should the resource's own delete fail."""
+    await deploy(shaped("round"), store)
+    cloud.fail("delete", "a", refused())
+    with pytest.raises(ExceptionGroup):
+        await deploy(shaped("square"), store)
+    assert len(store.records()["a"].generations) == 1
+    store.faults.fail("cloud.delete app/dev/a", refused(), nth=2)
+    with pytest.raises(ExceptionGroup):
+        await destroy_unit(UNIT, state_store=store, destroy_strategy=strategy)
+    assert store.records()["a"].generations == []
+    assert len(cloud.objects) == 1
 
 
 @pytest.mark.parametrize("again", [False, True])
