@@ -338,11 +338,11 @@ class Run:
 
     def all_records(self) -> Mapping[str, tuple[Record, Session]]:
         """Give every record of the run, with the session that holds it."""
-        unit = self.session
+        unit = self.sessions.get(self.unit)  # none before the unit is open
         found: dict[str, tuple[Record, Session]] = {}
         for chain, session in self.sessions.items():
             if session is unit:
-                found.update({fqn: (record, unit) for fqn, record in unit.records.items()})
+                found.update({fqn: (record, session) for fqn, record in session.records.items()})
                 continue
             for fqn, record in session.records.items():
                 if is_within(fqn, chain):

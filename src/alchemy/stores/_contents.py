@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alchemy.state import encode, from_json, unseal
+from alchemy.state import SCOPE_KINDS, encode, from_json, unseal
 from alchemy.stores._commits import Cleared, Dropped, Written
 from alchemy.stores._folding import Plan, plan_fold
 from alchemy.stores._index import Index
@@ -34,7 +34,7 @@ class Contents:
         self._folder = folder
         self._unit = unit
         self._scopes = tree.scopes
-        self._index = Index({fqn: record.is_scope for fqn, record in reading.records.items()})
+        self._index = Index({fqn: record.kind in SCOPE_KINDS for fqn, record in reading.records.items()})
         self.sums = tree.sums
         self.paths = tree.paths
         self.strays = list(tree.bad)
