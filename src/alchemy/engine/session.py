@@ -134,16 +134,21 @@ class Session:
         """
         lease = self._held()
         await self.back_up()
+        self._drop_leaving()
         self.records.update({record.fqn: record for record in records})
         await self.store.set(lease, *records)
 
     async def back_up(self) -> None:
         """Keep a copy of the unit as it is, unless that was done in this run; durable when it returns."""
-        if not self.written:
-            self._back_up(self._held())
+        self.begin_backup()
         backup, self._backup = self._backup, None
         if backup is not None:
             await backup
+
+    def begin_backup(self) -> None:
+        """Begin with that before something is ready to be written: a large one takes the disk a while."""
+        if not self.written:
+            self._back_up(self._held())
 
     def drop(self, *fqns: str) -> Awaitable[None]:
         """Forget records; durable when awaited."""

@@ -79,6 +79,8 @@ class Destroyer:
             Stopped: the run was stopped; what had begun has ended and was recorded.
         """
         await self._check_targets(doomed)
+        for session in {item.session for item in doomed}:
+            session.begin_backup()  # while the order is being worked out
         order = self._order = _teardown(doomed)
         self._by_name = {item.name: item for item in doomed}
         self._add(order.ready())

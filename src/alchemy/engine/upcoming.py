@@ -34,6 +34,11 @@ class Intent:
             self.error = error
         self._latch.set()
 
+    def fail(self, error: Exception) -> None:
+        """Tell those who wait, or will, that it was not even begun."""
+        self.error = error
+        self._latch.set()
+
     async def durable(self) -> None:
         """Wait until it is. Raises what went wrong."""
         await self._latch.wait()
@@ -103,4 +108,9 @@ class Upcoming:
                 records.append(intent_of(item))
             self._ahead.append(Next(item, intent))
         for session, (intent, records) in intents.items():
-            self._nursery.start(intent.keep(session.put_all(records)))
+            try:
+                write = session.put_all(records)
+            except Exception as error:  # each of them reports it, as with a write of its own
+                intent.fail(error)
+            else:
+                self._nursery.start(intent.keep(write))

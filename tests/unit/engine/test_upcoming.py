@@ -161,6 +161,24 @@ async def test_intents_that_cannot_be_written_fail(cloud: Cloud, store: Store) -
     assert len(cloud.outcomes()) == MANY
 
 
+async def test_intents_that_are_refused_at_once_fail(
+    cloud: Cloud, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same with a store that raises at the call, and not when it is awaited."""
+    await deploy(many, store)
+    cloud.forget()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StateError("the disk is full")
+
+    monkeypatch.setattr(store, "set", refuse)
+    with pytest.raises(ExceptionGroup):
+        await destroy_unit(UNIT, state_store=store, parallelism=2, destroy_strategy="parallel")
+    assert cloud.ops("delete") == []
+    assert list(cloud.outcomes().values()) == ["failed"] * MANY
+    assert statuses(store) == {Status.CREATED: MANY}
+
+
 @pytest.mark.parametrize("strategy", ["parallel", "sequential"])
 async def test_an_intent_knows_what_was_deleted_before(cloud: Cloud, store: Store, strategy: str) -> None:
     """An old generation that has just gone is not in the record again, should the resource's own delete fail."""
