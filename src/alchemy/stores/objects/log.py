@@ -210,16 +210,17 @@ class Log:
 
     async def _begin(self, *, rows: bool) -> bool:
         """Look for the head from the newest snapshot on; `False` when somebody folded meanwhile."""
-        snaps: Sequence[Found] = await self._bucket.list(self._snaps) if self._folds else ()
-        snap = slot_number(snaps[-1].key) if snaps else 0
-        if snap is None:
-            raise self._stray(snaps[-1].key)
+        snaps = await self._bucket.list(self._snaps) if self._folds else None
+        snap = self._number(snaps[-1]) if snaps else 0
+        # Later than the slot of the same number, which is no longer listed: whoever wrote it is judged mildly.
+        written = {snap: snaps[-1].modified} if snaps else {}
         found = await self._after(snap)
         if not rows:
-            if not found and not snap:
-                self.head, self.newest = 0, None
-                return True
-            return await self._skip_to(found[-1] if found else Found(slot_key(self._slots, snap), snaps[-1].modified))
+            if found or snap:
+                self.seen_at |= written
+                return await self._skip_to(self._number(found[-1]) if found else snap, found)
+            self.head, self.newest = 0, None
+            return True
         slots = [self._number(one) for one in found]
         if slots != list(range(snap + 1, snap + 1 + len(slots))):
             return False
@@ -227,13 +228,14 @@ class Log:
         if entries is None or (snap and image is None):
             return False
         self._restart(snap, image)
+        self.seen_at |= written
         self._note(found)
         return self._replay(slots, entries)
 
     async def _follow(self, found: Sequence[Found]) -> bool:
         """Go on from what is known; `False` when that is no longer possible."""
         if self._rows is None:
-            return await self._skip_to(found[-1])
+            return await self._skip_to(self._number(found[-1]), found)
         slots = [self._number(one) for one in found]
         if slots != list(range(self.head + 1, self.head + 1 + len(slots))):
             return False
@@ -243,14 +245,13 @@ class Log:
         self._note(found)
         return self._replay(slots, entries)
 
-    async def _skip_to(self, found: Found) -> bool:
-        content = await self._bucket.get(found.key)
+    async def _skip_to(self, slot: int, found: Sequence[Found]) -> bool:
+        content = await self._bucket.get(slot_key(self._slots, slot))
         if content is None:
             return False
-        slot = self._number(found)
         self.newest, self.head, self._rows = self._entry(content, slot), slot, None
         self.name = self.newest.log
-        self._note([found])
+        self._note(found)
         return True
 
     async def _read(self, image: str | None, slots: Sequence[int]) -> tuple[Image | None, list[Entry] | None]:

@@ -274,3 +274,18 @@ async def test_readers_see_an_exact_prefix() -> None:
         assert len(seen[0]) <= len(seen[1])
 
     assert await explore(run, switches=2) > 10
+
+
+async def test_whoever_died_after_a_fold_is_known_to_be_gone() -> None:
+    """Their last sign of life is no longer listed, only the snapshot: a new process takes the unit all the same."""
+    objects = Objects()
+    gone, other = Process(objects), Process(objects)
+    await gone.take(ttl=OVERDUE)
+    await gone.write("a")
+    await gone.fold()
+    await other.backend.open()
+    assert list(await other.backend.locks()) == []
+    taken = await other.take()
+    assert isinstance(taken, Taken)
+    assert taken.rows is not None
+    assert set(taken.rows) == {f"{UNIT}/a"}
