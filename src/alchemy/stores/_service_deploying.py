@@ -19,8 +19,8 @@ from alchemy.stores._service_client import TOKEN, ServiceClient
 from alchemy.stores.backend import Unreachable
 
 _MARK = "alchemy-state-service:"
-_READY_SECONDS = 120.0
-"""A new workers.dev address takes a minute to be known everywhere."""
+_NEW_SECONDS, _KNOWN_SECONDS = 120.0, 5.0
+"""For which the service may not answer as one: a new workers.dev address takes a minute to be known everywhere."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 
 
@@ -68,7 +68,8 @@ async def deploy(script: str, token: Secret[str]) -> Deployed:
         address = await _address(api, script)
     finally:
         await api.close()
-    await _until_it_answers(address, token)
+    uploaded = found is None or found < service.version()
+    await until_it_answers(address, token, seconds=_NEW_SECONDS if uploaded else _KNOWN_SECONDS)
     return Deployed(address, notices)
 
 
@@ -127,9 +128,10 @@ async def _address(api: Cloudflare, script: str) -> str:
     return str(local) if local else f"https://{script}.{await api.workers_subdomain()}.workers.dev"
 
 
-async def _until_it_answers(address: str, token: Secret[str]) -> None:
+async def until_it_answers(address: str, token: Secret[str], *, seconds: float) -> None:
+    """Wait until a service answers. Raises what was wrong last, and at once when it refuses the token."""
     client = ServiceClient(address, token, name=address)
-    end = time.monotonic() + _READY_SECONDS
+    end = time.monotonic() + seconds
     pause = _FIRST_PAUSE
     try:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -72,6 +73,16 @@ async def test_an_upgrade_does_not_change_the_token(
         await keep("state-token", "b")
     monkeypatch.setenv("ALCHEMY_STATE_TOKEN", TOKEN)
     assert await keep("state-token", "b") == ["a", "b"]
+
+
+async def test_two_at_once(client: AsyncCloudflare, cloud: LocalCloudflare) -> None:
+    """Several that find no service at the same time end with the same one, and none of them fails."""
+    stores = [CloudflareStateStore(script_name="state-race") for _ in range(4)]
+    await asyncio.gather(*(store.init() for store in stores))
+    lease = await stores[0].acquire(UNIT, owner=an_owner(), timeout=0)
+    assert [[one.token for one in await store.locks()] for store in stores] == [[lease.token]] * 4
+    for store in stores:
+        await store.deinit()
 
 
 async def test_a_worker_of_somebody_else(

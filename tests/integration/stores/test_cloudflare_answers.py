@@ -13,7 +13,9 @@ import pytest
 from tests.integration.stores.servers.service import TOKEN, ServiceThread
 
 from alchemy.errors import AlchemyError, ConfigurationError, StateError, StateTooNew
+from alchemy.secret import Secret
 from alchemy.stores import CloudflareStateStore, open_store
+from alchemy.stores._service_deploying import until_it_answers
 from alchemy.testing.contract import UNIT, a_resource, an_owner
 
 pytestmark = pytest.mark.anyio
@@ -87,6 +89,20 @@ async def test_what_is_no_answer_of_the_service(
     assert caught.value.hint or kind is StateError
     assert TOKEN not in text
     await store.deinit()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((404, "text/html", "<html>"), "login page"),
+        ((503, "text/plain", ""), "503"),
+        (refusal(401, "unauthorized", "Unauthorized"), "does not accept the token"),
+    ],
+)
+async def test_waiting_for_a_service_ends(answering: Answer, answer: tuple[int, str, str], said: str) -> None:
+    """Whoever waits for a service that was uploaded is told in the end what answered instead."""
+    with pytest.raises(AlchemyError, match=said):
+        await until_it_answers(answering(*answer), Secret(TOKEN), seconds=0.3)
 
 
 @pytest.mark.parametrize("token", [None, "", "two words", "ü"])
