@@ -91,7 +91,7 @@ class Requests:
         """Write an object."""
         import obstore
 
-        async with self._asking():
+        async with self._finding(), self._asking():
             await obstore.put_async(self._store, key, content, use_multipart=False)
 
     async def get(self, key: str) -> bytes | None:
@@ -119,7 +119,7 @@ class Requests:
         """List the objects below a folder."""
         import obstore
 
-        async with self._asking():
+        async with self._finding(), self._asking():
             found = await obstore.list(  # pyright: ignore[reportUnknownMemberType]
                 self._store, folder, offset=after, chunk_size=1000
             ).collect_async()
@@ -129,7 +129,7 @@ class Requests:
         """List the folders directly in a folder."""
         import obstore
 
-        async with self._asking():
+        async with self._finding(), self._asking():
             found = await obstore.list_with_delimiter_async(  # pyright: ignore[reportUnknownMemberType]
                 self._store, folder or None
             )
@@ -145,19 +145,28 @@ class Requests:
                     await obstore.delete_async(self._store, [*keys])
 
     @contextlib.asynccontextmanager
+    async def _finding(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise ConfigurationError(f"{self._url} is gone: {said(error)}", hint="bring the bucket back") from None
+
+    @contextlib.asynccontextmanager
     async def _asking(self) -> AsyncGenerator[None]:
         from obstore import exceptions
 
         async with self._free:
             try:
                 yield
+            except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
+                raise
             except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
                 raise ConfigurationError(f"{self._url} refuses: {said(error)}", hint=self._remedy) from None
             except (exceptions.NotSupportedError, NotImplementedError) as error:
                 raise ConfigurationError(
                     f"{self._url} cannot do what a state store needs: {said(error)}", hint="use another service"
                 ) from None
-            except exceptions.GenericError as error:
+            except exceptions.BaseError as error:
                 hint = f"check the connection, the endpoint and the region; {self._remedy}"
                 raise Unreachable(f"{self._url} did not answer: {said(error)}", hint=hint) from None
 

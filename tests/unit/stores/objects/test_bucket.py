@@ -1,0 +1,58 @@
+"""What is said when a service, or what it needs, is not as it should be."""
+
+from __future__ import annotations
+
+import pytest
+from obstore.exceptions import GenericError, InvalidPathError
+from obstore.store import MemoryStore
+
+from alchemy.errors import ConfigurationError
+from alchemy.stores import R2StateStore, open_store
+from alchemy.stores.backend import Unreachable
+from alchemy.stores.objects.bucket import Requests, said
+
+pytestmark = pytest.mark.anyio
+
+
+def test_what_is_said_holds_no_signature() -> None:
+    """A shared access signature stands in the query of the URL that a message shows; only one short line is left."""
+    text = "Error performing PUT https://a.example/state/key?sv=1&sig=hush%3D in 3 ms\n<Error/>\n\nDebug source:\nhush"
+    assert said(GenericError(text)) == "Error performing PUT https://a.example/state/key in 3 ms <Error/>"
+    assert len(said(GenericError("x" * 1000))) < 400
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (GenericError("?"), Unreachable),
+        (InvalidPathError("?"), Unreachable),
+        (FileNotFoundError("?"), ConfigurationError),
+    ],
+)
+async def test_no_error_of_obstores_gets_out(error: Exception, wanted: type[Exception]) -> None:
+    """Each becomes one of alchemy's, which names the place and what to do."""
+    bucket = Requests(MemoryStore(), url="s3://state", remedy="check the key")
+    with pytest.raises(wanted, match="s3://state") as failed:
+        async with bucket._finding(), bucket._asking():
+            raise error
+    assert getattr(failed.value, "hint", None)
+
+
+async def test_r2_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bucket at once; credentials and account when it is opened."""
+    for name in ("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "R2_BUCKET_NAME", "R2_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigurationError, match="needs a bucket"):
+        R2StateStore()
+    store = open_store("r2://state/team")
+    with pytest.raises(ConfigurationError, match="R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY, CLOUDFLARE_ACCOUNT_ID"):
+        await store.init()
+    await store.deinit()
+
+
+@pytest.mark.parametrize("url", ["s3://", "gs:///prefix", "az://?account=x", "s3://b?regoin=x"])
+def test_urls_that_name_no_place(url: str) -> None:
+    """They are refused with an example, or with what was probably meant."""
+    with pytest.raises(ConfigurationError) as refused:
+        open_store(url)
+    assert refused.value.hint
