@@ -139,10 +139,15 @@ class Requests:
         """Delete objects."""
         import obstore
 
-        if keys:
+        if not keys:
+            return
+        try:
             async with self._asking():
-                with contextlib.suppress(FileNotFoundError):
-                    await obstore.delete_async(self._store, [*keys])
+                await obstore.delete_async(self._store, [*keys])
+        except FileNotFoundError:
+            # Some services say so, and then obstore stops: those after it may be there still.
+            if len(keys) > 1:
+                await asyncio.gather(*(self.delete([key]) for key in keys))
 
     @contextlib.asynccontextmanager
     async def _finding(self) -> AsyncGenerator[None]:

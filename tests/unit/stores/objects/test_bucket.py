@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from obstore.exceptions import GenericError, InvalidPathError
-from obstore.store import MemoryStore
+from obstore.store import LocalStore, MemoryStore
 
 from alchemy.errors import ConfigurationError
 from alchemy.stores import R2StateStore, open_store
@@ -36,6 +38,16 @@ async def test_no_error_of_obstores_gets_out(error: Exception, wanted: type[Exce
         async with bucket._finding(), bucket._asking():
             raise error
     assert getattr(failed.value, "hint", None)
+
+
+async def test_what_is_not_there_keeps_nothing_else_from_being_deleted(tmp_path: Path) -> None:
+    """Services differ in what they say to that; obstore stops at the first that is missing."""
+    bucket = Requests(LocalStore(tmp_path), url="file:", remedy="")
+    for name in ("a", "c", "e"):
+        await bucket.put(f"x/{name}", b"1")
+    await bucket.delete([f"x/{name}" for name in ("b", "a", "d", "c", "f", "e")])
+    assert list(await bucket.list("x")) == []
+    await bucket.delete(["x/a"])
 
 
 async def test_r2_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
