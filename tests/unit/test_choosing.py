@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextvars import ContextVar
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(autouse=True)
-def _project(tmp_path: Path, cloud: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _project(tmp_path: Path, cloud: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    token = config.launch.set(Launch(root=tmp_path))
-    yield
-    config.launch.reset(token)
+    # A default, not a value: a loop that another test's fixture keeps running has a context of its own.
+    launch = ContextVar("alchemy_launch", default=Launch(root=tmp_path))  # noqa: B039 - it is frozen
+    monkeypatch.setattr(config, "launch", launch)
 
 
 def says(tmp_path: Path, table: str = "", **given: Any) -> None:
