@@ -95,6 +95,21 @@ def _service(stack: ExitStack, folder: Path) -> Place:
     return Place(f"cloudflare+http://127.0.0.1:{proxy.port}", {"ALCHEMY_STATE_TOKEN": TOKEN}, proxy)
 
 
+def _azure(stack: ExitStack, folder: Path) -> Place:
+    from tests.integration.stores.servers.azurite import ACCOUNT, CONTAINER, KEY, AzureServer
+
+    proxy = _behind_proxy(stack, AzureServer(folder / "azure"))
+    url = f"az://{CONTAINER}/bench?account={ACCOUNT}&endpoint=http://127.0.0.1:{proxy.port}/{ACCOUNT}"
+    return Place(url, {"AZURE_STORAGE_ACCOUNT_KEY": KEY}, proxy)
+
+
+def _gcs(stack: ExitStack, _: Path) -> Place:
+    from tests.integration.stores.servers.gcs import BUCKET, GCSServer
+
+    proxy = _behind_proxy(stack, GCSServer())
+    return Place(f"gs://{BUCKET}/bench?endpoint=http://127.0.0.1:{proxy.port}", proxy=proxy)
+
+
 AWS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
@@ -136,6 +151,8 @@ STORES: dict[str, Open] = {
     "postgres": _postgres,
     "redis": _redis,
     "s3": _s3,
+    "gcs": _gcs,
+    "azure": _azure,
     "dynamodb": _dynamodb,
     "service": _service,
 }
