@@ -11,7 +11,7 @@ from tests.integration.stores.servers.azurite import ACCOUNT, CONTAINER, KEY, Az
 from alchemy.errors import ConfigurationError
 from alchemy.ports import StateStore
 from alchemy.stores import AzureStateStore, open_store
-from alchemy.testing.contract import StateStoreContract
+from alchemy.testing.contract import Reach, ServerContract, StateStoreContract
 
 pytestmark = pytest.mark.anyio
 _numbers = itertools.count(1)
@@ -36,6 +36,30 @@ class TestAzureStateStore(StateStoreContract):
         """Open handles to an empty prefix."""
         prefix = f"test-{next(_numbers)}"
         return lambda: AzureStateStore(CONTAINER, prefix=prefix, account=ACCOUNT, access_key=KEY, endpoint=shared.url)
+
+
+class TestAzureServer(ServerContract):
+    """The store bears what happens on the way to a server; all but its death, which Azurite does not survive whole."""
+
+    test_a_server_that_is_killed_and_started_again_loses_nothing = None  # type: ignore[assignment]
+    """Azurite keeps what it acknowledged in memory for a while."""
+
+    @pytest.fixture
+    def server(self, shared: AzureServer) -> AzureServer:
+        """Give the server that all tests use."""
+        return shared
+
+    @pytest.fixture
+    def reach(self) -> Reach:
+        """Open handles to an empty prefix by way of another port."""
+        prefix = f"test-{next(_numbers)}"
+
+        def open_at(port: int, patience: float) -> StateStore:
+            endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
+            given = {"prefix": prefix, "account": ACCOUNT, "access_key": KEY, "endpoint": endpoint}
+            return AzureStateStore(CONTAINER, patience=patience, **given)
+
+        return open_at
 
 
 async def test_opened_by_url(shared: AzureServer, monkeypatch: pytest.MonkeyPatch) -> None:
