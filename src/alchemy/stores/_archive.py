@@ -10,11 +10,11 @@ from alchemy.errors import StateError
 from alchemy.stores._disk import Disk
 from alchemy.stores._folding import drop_files, make_folders
 from alchemy.stores._layout import ASIDE, BACKUPS, LOGS
+from alchemy.stores._refusals import no_such
 from alchemy.stores._sweeper import remove_folder
 from alchemy.stores._tree import read_file
 
 _WORDS = {LOGS: "log", BACKUPS: "backup"}
-_SHOWN = 20
 
 
 class Archive:
@@ -85,7 +85,4 @@ class Archive:
         return self._disk.open_append(f"{self._folder}/{name}")
 
     def _unknown(self, name: str) -> StateError:
-        known = list(reversed(self.names()))
-        more = f" and {len(known) - _SHOWN} older" if len(known) > _SHOWN else ""
-        hint = f"there are {', '.join(known[:_SHOWN])}{more}" if known else "it has none"
-        return StateError(f"{self._unit} has no {self._word} {name}", hint=hint)
+        return no_such(f"{self._unit} has no {self._word}", name, self.names())

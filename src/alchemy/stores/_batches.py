@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from alchemy.stores._commits import Change, Cleared, Dropped, Saved, Written
+from alchemy.stores._commits import Change, Cleared, Dropped, Saved, Written, unit_written
 from alchemy.stores._rows import pack
 from alchemy.stores.backend import Commit
 
@@ -46,15 +46,13 @@ class Batch:
         return Commit(secrets.token_hex(8), self.clear, tuple(self.drops), self.puts)
 
 
-def batches(
-    changes: Sequence[Change], unit_of: Callable[[Change], str], *, max_changes: int, max_bytes: int
-) -> Iterator[Batch | Saved]:
+def batches(changes: Sequence[Change], chain: str, *, max_changes: int, max_bytes: int) -> Iterator[Batch | Saved]:
     """Put changes together into as few commits as there can be, keeping their order; backups stand between them.
 
     A change is never divided, however large: that is what makes it happen as a whole.
 
     Args:
-        unit_of: says which unit a change belongs to.
+        chain: what is held; a change belongs to a unit within it, or around it.
     """
     batch: Batch | None = None
     for change in changes:
@@ -64,7 +62,7 @@ def batches(
             batch = None
             yield change
             continue
-        unit, (count, size) = unit_of(change), _measure(change)
+        unit, (count, size) = unit_written(chain, change), _measure(change)
         full = batch is not None and (len(batch) + count > max_changes or batch.size + size > max_bytes)
         if batch is None or batch.unit != unit or full or isinstance(change, Cleared):
             if batch is not None:

@@ -13,11 +13,10 @@ import time
 from collections.abc import Generator, Sequence
 
 from alchemy.errors import AlchemyError, LeaseLost, LockedError
-from alchemy.stores._commits import Change, Cleared, Dropped, Saved, Written
+from alchemy.stores._commits import Change, unit_written
 from alchemy.stores._folder import Folder
 from alchemy.stores._guards import GUARD_WAIT, guard
 from alchemy.stores._held import HeldUnit
-from alchemy.stores._layout import one_unit
 from alchemy.stores._leases import UnitLock
 
 _PAUSE = 0.005
@@ -48,7 +47,7 @@ class HeldChain:
                 raise self._failure
             groups: list[tuple[str, list[Change]]] = []
             for change in changes:
-                unit = self._unit_of(change)
+                unit = unit_written(self.lock.content.unit, change)
                 if groups and groups[-1][0] == unit:
                     groups[-1][1].append(change)
                 else:
@@ -109,15 +108,3 @@ class HeldChain:
                     hint=f"let it go on or end it ({taken.owner})",
                 )
             time.sleep(_PAUSE)
-
-    def _unit_of(self, change: Change) -> str:
-        match change:
-            case Written(records, dropped):
-                fqns = [*(fqn for fqn, _, _ in records), *dropped]
-            case Dropped(dropped):
-                fqns = [*dropped]
-            case Cleared(chain):
-                fqns = [chain]
-            case Saved():
-                fqns = []
-        return one_unit(self.lock.content.unit, fqns)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 from alchemy.errors import StateError
+from alchemy.stores._layout import one_unit
 
 PATIENCE = 0.02
 """Seconds for which a change that nobody waits for may stay in memory alone."""
@@ -40,6 +41,20 @@ class Saved(NamedTuple):
 
 
 Change = Written | Dropped | Cleared | Saved
+
+
+def unit_written(chain: str, change: Change) -> str:
+    """Give the unit that a change made under a lease on `chain` goes to. Raises `StateError` when there are several."""
+    match change:
+        case Written(records, dropped):
+            fqns = [*(fqn for fqn, _, _ in records), *dropped]
+        case Dropped(dropped):
+            fqns = [*dropped]
+        case Cleared(cleared):
+            fqns = [cleared]
+        case Saved():
+            fqns = []
+    return one_unit(chain, fqns)
 
 
 class Group:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,10 @@ from typing import ParamSpec, TypeVar
 from alchemy.errors import AlchemyError, StateError
 from alchemy.names import is_within, unit_of
 from alchemy.ports import Lease, Owner, Problem, Snapshot
-from alchemy.state import Application, Record, encode
+from alchemy.state import Application, Record
 from alchemy.stores._accepting import Edited
 from alchemy.stores._clocks import awake
-from alchemy.stores._commits import Ack, Change, Cleared, Dropped, Group, Saved, Written
+from alchemy.stores._commits import Ack, Change, Group
 from alchemy.stores._disk import Disk
 from alchemy.stores._folder import Folder
 from alchemy.stores._guards import GUARD_WAIT
@@ -26,7 +26,6 @@ from alchemy.stores._holding import Holding
 from alchemy.stores._layout import (
     check_backup_name,
     check_chain,
-    check_commit,
     check_log_name,
     check_unit,
 )
@@ -36,6 +35,7 @@ from alchemy.stores._mounts import network_warnings
 from alchemy.stores._problems import find_problems
 from alchemy.stores._refusals import locked_error, not_held, remedy
 from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
+from alchemy.stores._writing import Writing
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -43,7 +43,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 _THREADS = 4
 
 
-class FileStore:
+class FileStore(Writing):
     """State in a folder on this machine, `.alchemy` by default.
 
     A commit is durable when its group is in the journal and synced. The object belongs to the event loop that
@@ -228,27 +228,6 @@ class FileStore:
         """Read every record of a scope and below it."""
         return await self._run(self._all, chain)
 
-    def set(self, lease: Lease, *records: Record, drop: Sequence[str] = ()) -> Awaitable[None]:
-        """Write records, and drop others, in one commit."""
-        check_commit(lease.unit, *(record.fqn for record in records), *drop)
-        written: builtins.list[tuple[str, bytes, bool]] = []
-        for record in records:
-            try:
-                written.append((record.fqn, encode(record), record.is_scope))
-            except TypeError as error:
-                raise StateError(f"{record.fqn} holds something that JSON cannot: {error}") from error
-        return self._add(lease, Written(written, tuple(drop)))
-
-    def delete(self, lease: Lease, *fqns: str) -> Awaitable[None]:
-        """Drop records in one commit."""
-        check_commit(lease.unit, *fqns)
-        return self._add(lease, Dropped(fqns))
-
-    def clear_scope(self, lease: Lease, chain: str) -> Awaitable[None]:
-        """Drop a scope's records and all below it in one commit."""
-        check_commit(lease.unit, chain)
-        return self._add(lease, Cleared(chain))
-
     async def fold(self, lease: Lease) -> None:
         """Turn the journal into record files."""
         held = self._held(lease)
@@ -256,10 +235,6 @@ class FileStore:
             raise not_held(lease)
         await held.committer.flush()
         await self._run(held.unit.fold)
-
-    def save_backup(self, lease: Lease, name: str, content: bytes) -> Awaitable[None]:
-        """Keep a copy of a unit; in the order of the writes."""
-        return self._add(lease, Saved(check_backup_name(name), content))
 
     async def backups(self, unit: str) -> Sequence[str]:
         """List the names of a unit's backups, oldest first."""

@@ -11,8 +11,7 @@ from alchemy.errors import AlchemyError, LeaseLost
 from alchemy.ports import Lease
 from alchemy.stores._batches import batches
 from alchemy.stores._clocks import elapsed
-from alchemy.stores._commits import Change, Cleared, Committer, Dropped, Saved, Written
-from alchemy.stores._layout import one_unit
+from alchemy.stores._commits import Change, Committer, Saved, unit_written
 from alchemy.stores._patience import persist
 from alchemy.stores._portal import Portal
 from alchemy.stores._refusals import NameTaken, backup_exists
@@ -90,19 +89,6 @@ class Grip:
             self._failure = LeaseLost(f"{self.lease.unit} was abandoned")
         self.committer.stop()
 
-    def unit_of(self, change: Change) -> str:
-        """Give the unit that a change goes to. Raises `StateError` when it concerns several."""
-        match change:
-            case Written(records, dropped):
-                fqns = [*(fqn for fqn, _, _ in records), *dropped]
-            case Dropped(dropped):
-                fqns = [*dropped]
-            case Cleared(chain):
-                fqns = [chain]
-            case Saved():
-                fqns = []
-        return one_unit(self.lease.unit, fqns)
-
     def _commit(self, changes: Sequence[Change]) -> None:
         with self._mutex:
             if self._failure is not None:
@@ -123,7 +109,7 @@ class Grip:
     async def _write(self, changes: Sequence[Change]) -> None:
         backend, lease = self._backend, self.lease
         limits = (backend.max_changes, backend.max_bytes)
-        for step in batches(changes, self.unit_of, max_changes=limits[0], max_bytes=limits[1]):
+        for step in batches(changes, lease.unit, max_changes=limits[0], max_bytes=limits[1]):
             if isinstance(step, Saved):
                 await self._save(step)
             else:
@@ -132,7 +118,7 @@ class Grip:
                 await persist(partial(backend.commit, lease, unit, commit), patience=self._patience)
 
     async def _save(self, backup: Saved) -> None:
-        unit = self.unit_of(backup)
+        unit = unit_written(self.lease.unit, backup)
         made = await persist(
             lambda: self._backend.save(self.lease, unit, "backups", backup.name, backup.content),
             patience=self._patience,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -14,28 +14,26 @@ from alchemy.names import is_within, unit_of
 from alchemy.owner import owner_of
 from alchemy.ports import Lease, Owner, Problem, Snapshot
 from alchemy.soundness import check_backups, check_records
-from alchemy.state import Application, Record, encode, now
-from alchemy.stores._commits import Ack, Group
+from alchemy.state import Application, Record, now
+from alchemy.stores._commits import Ack, Change, Group, unit_written
 from alchemy.stores._layout import (
     check_backup_name,
     check_chain,
-    check_commit,
     check_log_name,
     check_unit,
-    is_unit,
-    one_unit,
 )
-from alchemy.stores._memory_place import Memory, MemoryLock, MemoryUnit
-from alchemy.stores._refusals import locked_error
+from alchemy.stores._memory_place import Memory, MemoryLock
+from alchemy.stores._refusals import locked_error, no_such
 from alchemy.stores._renewal import Renewal
 from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
+from alchemy.stores._writing import Writing
 
 __all__ = ["Memory", "MemoryStore"]
 
 _PAUSE = 0.01
 
 
-class MemoryStore:
+class MemoryStore(Writing):
     """State in memory.
 
     Args:
@@ -180,55 +178,11 @@ class MemoryStore:
         """Read every record of a scope and below it."""
         return self.memory.records(chain) if not chain else all_in(self.memory.records(chain), chain)
 
-    def set(self, lease: Lease, *records: Record, drop: Sequence[str] = ()) -> Awaitable[None]:
-        """Write records, and drop others, in one commit; it is made at the call."""
-        dropped = tuple(drop)
-        unit = _unit_of(lease, *(record.fqn for record in records), *dropped)
-        written: dict[str, bytes] = {}
-        for record in records:
-            try:
-                written[record.fqn] = encode(record)
-            except TypeError as error:
-                raise StateError(f"{record.fqn} holds something that JSON cannot: {error}") from error
-
-        def write(place: MemoryUnit) -> None:
-            for fqn in dropped:
-                place.records.pop(fqn, None)
-            place.records.update(written)
-
-        return self._change(lease, unit, write)
-
-    def delete(self, lease: Lease, *fqns: str) -> Awaitable[None]:
-        """Drop records in one commit; it is made at the call."""
-        unit = _unit_of(lease, *fqns)
-        return self._change(lease, unit, lambda place: [place.records.pop(fqn, None) for fqn in fqns])
-
-    def clear_scope(self, lease: Lease, chain: str) -> Awaitable[None]:
-        """Drop a scope's records and all below it in one commit; it is made at the call."""
-        unit = _unit_of(lease, chain)
-
-        def clear(place: MemoryUnit) -> None:
-            for fqn in [fqn for fqn in place.records if is_within(fqn, chain)]:
-                del place.records[fqn]
-
-        return self._change(lease, unit, clear)
-
     async def fold(self, lease: Lease) -> None:
         """There is no log to fold; tells what went wrong with a write that nobody awaited."""
         self._tell()
         with self.memory.mutex:
             self._held(lease)
-
-    def save_backup(self, lease: Lease, name: str, content: bytes) -> Awaitable[None]:
-        """Keep a copy of a unit; it is made at the call."""
-        check_backup_name(name)
-
-        def save(place: MemoryUnit) -> None:
-            if name in place.backups:
-                raise StateError(f"{lease.unit} has a backup {name} already: none was made", hint="try again")
-            place.backups[name] = content
-
-        return self._change(lease, one_unit(lease.unit, ()), save)
 
     async def backups(self, unit: str) -> Sequence[str]:
         """List the names of a unit's backups, oldest first."""
@@ -279,14 +233,16 @@ class MemoryStore:
             found += check_backups(keys, unit)
         return found
 
-    def _change(self, lease: Lease, unit: str, make: Callable[[MemoryUnit], object]) -> Ack:
+    def _add(self, lease: Lease, change: Change) -> Ack:
+        """Make a change at once."""
+        unit = unit_written(lease.unit, change)
         group = Group()
         group.untold = 1
         earlier = self._failed if self._failed is not None and self._failed.untold else None
         try:
             with self.memory.mutex:
                 self._held(lease)
-                make(self.memory.unit(unit))
+                self.memory.unit(unit).make(change, unit)
         except StateError as error:
             group.settle(error)
             self._failed = group
@@ -327,12 +283,5 @@ class MemoryStore:
 
 def _one_of(kept: Mapping[str, bytes], name: str, message: str) -> bytes:
     if name not in kept:
-        known = ", ".join(sorted(kept, reverse=True))
-        raise StateError(f"{message} {name}", hint=f"there are {known}" if known else "it has none")
+        raise no_such(message, name, kept)
     return kept[name]
-
-
-def _unit_of(lease: Lease, *fqns: str) -> str:
-    """Give the unit that a commit under a lease goes to."""
-    check_commit(lease.unit, *fqns)
-    return lease.unit if is_unit(lease.unit) else one_unit(lease.unit, fqns)

@@ -6,16 +6,16 @@ import itertools
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from alchemy.errors import LeaseLost
 from alchemy.names import is_within
 from alchemy.ports import Lease, Owner
 from alchemy.state import Application, Record, decode, now
 from alchemy.stores._clocks import elapsed
+from alchemy.stores._commits import Change, Cleared, Dropped, Saved, Written
 from alchemy.stores._layout import check_unit
-from alchemy.stores._refusals import not_held
+from alchemy.stores._refusals import backup_exists, not_held, taken_away
 
 
 @dataclass(slots=True)
@@ -25,6 +25,25 @@ class MemoryUnit:
     records: dict[str, bytes] = field(default_factory=dict[str, bytes])
     logs: dict[str, bytes] = field(default_factory=dict[str, bytes])
     backups: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+    def make(self, change: Change, unit: str) -> None:
+        """Make a change to `unit`, whose place this is. Raises `NameTaken` for the name of a backup that stands."""
+        match change:
+            case Written(records, dropped):
+                self._drop(dropped)
+                self.records.update((fqn, raw) for fqn, raw, _ in records)
+            case Dropped(dropped):
+                self._drop(dropped)
+            case Cleared(chain):
+                self._drop([fqn for fqn in self.records if is_within(fqn, chain)])
+            case Saved(name, content):
+                if name in self.backups:
+                    raise backup_exists(unit, name)
+                self.backups[name] = content
+
+    def _drop(self, fqns: Iterable[str]) -> None:
+        for fqn in fqns:
+            self.records.pop(fqn, None)
 
 
 @dataclass(slots=True)
@@ -118,5 +137,5 @@ class Memory:
             raise not_held(lease)
         if lock.lease is None or lock.token != lease.token:
             whom = f": {lock.lease.owner} has it since {lock.lease.since}" if lock.lease is not None else lock.lost
-            raise LeaseLost(f"{lease.unit} was taken away from this run{whom}", hint="take it again")
+            raise taken_away(lease, whom)
         return lock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shlex
+from collections.abc import Iterable
 
 from alchemy.errors import LeaseLost, LockedError, StateError
 from alchemy.ports import Lease
@@ -50,6 +51,15 @@ def backup_exists(unit: str, name: str) -> NameTaken:
     return NameTaken(f"{unit} has a backup {name} already: none was made", hint="try again")
 
 
+def no_such(what: str, name: str, known: Iterable[str]) -> StateError:
+    """Say that there is none of a name, and which there are, the newest first; `what` is such as `X has no backup`."""
+    names = sorted(known, reverse=True)
+    more = f" and {len(names) - _SHOWN} older" if len(names) > _SHOWN else ""
+    hint = f"there are {', '.join(names[:_SHOWN])}{more}" if names else "it has none"
+    return StateError(f"{what} {name}", hint=hint)
+
+
+_SHOWN = 20
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 NO_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 _REMEDIES = {

@@ -17,16 +17,17 @@ from alchemy.errors import AlchemyError, StateDamaged, StateError
 from alchemy.names import is_within, unit_of
 from alchemy.owner import owner_of
 from alchemy.ports import Lease, Owner, Problem, Snapshot
-from alchemy.state import Application, Record, encode, now
+from alchemy.state import Application, Record, now
 from alchemy.stores._clocks import elapsed
-from alchemy.stores._commits import Ack, Change, Cleared, Dropped, Group, Saved, Written
+from alchemy.stores._commits import Ack, Change, Group
 from alchemy.stores._grip import Grip
-from alchemy.stores._layout import check_backup_name, check_chain, check_commit, check_log_name, check_unit, is_unit
+from alchemy.stores._layout import check_backup_name, check_chain, check_log_name, check_unit, is_unit
 from alchemy.stores._patience import PATIENCE, persist
 from alchemy.stores._portal import Portal
-from alchemy.stores._refusals import locked_error, not_held
+from alchemy.stores._refusals import locked_error, no_such, not_held
 from alchemy.stores._soundness import aside_of, find_problems, read_row, readable, unsure
 from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
+from alchemy.stores._writing import Writing
 from alchemy.stores.backend import Backend, BlobKind, Blocked, Taken
 
 P = ParamSpec("P")
@@ -36,7 +37,7 @@ _OPENING = 10.0
 """Seconds for a place that may never have been there: its name may be wrong."""
 
 
-class BackedStore:
+class BackedStore(Writing):
     """State in a `Backend`. The object may be used from one event loop after the other.
 
     Args:
@@ -219,27 +220,6 @@ class BackedStore:
             found |= self._decode(await self._ask(self.backend.load, unit))
         return all_in(found, chain) if chain else found
 
-    def set(self, lease: Lease, *records: Record, drop: Sequence[str] = ()) -> Awaitable[None]:
-        """Write records, and drop others, in one commit."""
-        check_commit(lease.unit, *(record.fqn for record in records), *drop)
-        written: builtins.list[tuple[str, bytes, bool]] = []
-        for record in records:
-            try:
-                written.append((record.fqn, encode(record), record.is_scope))
-            except TypeError as error:
-                raise StateError(f"{record.fqn} holds something that JSON cannot: {error}") from error
-        return self._add(lease, Written(written, tuple(drop)))
-
-    def delete(self, lease: Lease, *fqns: str) -> Awaitable[None]:
-        """Drop records in one commit."""
-        check_commit(lease.unit, *fqns)
-        return self._add(lease, Dropped(fqns))
-
-    def clear_scope(self, lease: Lease, chain: str) -> Awaitable[None]:
-        """Drop a scope's records and all below it in one commit."""
-        check_commit(lease.unit, chain)
-        return self._add(lease, Cleared(chain))
-
     async def fold(self, lease: Lease) -> None:
         """Do what makes the next load quick."""
         grip = self._held(lease)
@@ -247,10 +227,6 @@ class BackedStore:
         for unit in [*grip.written] or ([lease.unit] if is_unit(lease.unit) else []):
             await self._ask(self.backend.fold, lease, unit)
         grip.written.clear()
-
-    def save_backup(self, lease: Lease, name: str, content: bytes) -> Awaitable[None]:
-        """Keep a copy of a unit; in the order of the writes."""
-        return self._add(lease, Saved(check_backup_name(name), content))
 
     async def backups(self, unit: str) -> Sequence[str]:
         """List the names of a unit's backups, oldest first."""
@@ -341,9 +317,7 @@ class BackedStore:
     async def _fetch(self, unit: str, kind: BlobKind, name: str) -> bytes:
         content = await self._ask(self.backend.fetch, check_unit(unit), kind, name)
         if content is None:
-            known = ", ".join(reversed(await self._names(unit, kind)))
-            what = kind.removesuffix("s")
-            raise StateError(f"{unit} has no {what} {name}", hint=f"there are {known}" if known else "it has none")
+            raise no_such(f"{unit} has no {kind.removesuffix('s')}", name, await self._names(unit, kind))
         return content
 
     def _application(self, app: str, row: bytes) -> Application:
