@@ -18,8 +18,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import shutil
 import signal
 import statistics
@@ -30,7 +28,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from measure import PROGRAMS, Failed, Sample, environment, expect, median, probe, run, work_folder
+from measure import PROGRAMS, Failed, Sample, environment, expect, machine, median, run, work_folder
 
 from alchemy.history import encode_backup
 from alchemy.ports import Owner
@@ -192,14 +190,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with work_folder("warm-up") as folder:
         # So that no run pays for compiling modules.
         Project(folder, 1).deploy()
-    machine = {
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "new_file_us": probe(),
-    }
+    where = machine()
     found = {
-        "machine": machine,
+        "machine": where,
         "n": args.n,
         "repeat": args.repeat,
         "lease": lease(args.rounds),

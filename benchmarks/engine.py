@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import platform
 import shutil
 import sys
 from collections import defaultdict
@@ -23,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
-from measure import PROGRAMS, Failed, Sample, count_files, expect, median, probe, run, work_folder
+from measure import PROGRAMS, Failed, Sample, count_files, expect, machine, median, run, work_folder
 
 Kind = Literal["file", "null"]
 STEPS = ("create", "noop", "update", "destroy")
@@ -130,14 +128,9 @@ def main() -> None:
     with work_folder("warm-up") as folder:
         # So that no run pays for compiling modules.
         Engine(folder, args.kind[0], 1).create()
-    machine = {
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "new_file_us": probe(),
-    }
+    where = machine()
     runs = measure(args.kind, sorted(args.n), args.repeat)
-    print(json.dumps({"machine": machine, "repeat": args.repeat, "runs": runs, "growth": growth(runs)}, indent=2))
+    print(json.dumps({"machine": where, "repeat": args.repeat, "runs": runs, "growth": growth(runs)}, indent=2))
 
 
 if __name__ == "__main__":

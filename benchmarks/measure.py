@@ -9,6 +9,7 @@ and `probe` says whether somebody else deleted many files lately.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import statistics
 import subprocess
@@ -19,11 +20,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
-BUILD = HERE.parent / "build" / "benchmarks"
-"""Beside the sources and not in a temporary folder: that is often memory, where a durable write costs nothing."""
+PLACE = "BENCHMARKS_FOLDER"
+BUILD = Path(os.environ.get(PLACE) or HERE.parent / "build" / "benchmarks").resolve()
+"""Beside the sources and not in a temporary folder: that is often memory, where a durable write costs nothing. What
+`BENCHMARKS_FOLDER` names is used instead, so that one machine can be measured on several file systems."""
 SLOW = 150
 """Microseconds for a new folder and file that no disk at rest needs."""
 
@@ -96,6 +100,28 @@ def median(samples: Sequence[Sample]) -> Sample:
         cpu=statistics.median(sample.cpu for sample in samples),
         peak_mb=max(sample.peak_mb for sample in samples),
     )
+
+
+def machine() -> dict[str, Any]:
+    """Say what is measured on."""
+    return {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "file_system": file_system(),
+        "new_file_us": probe(),
+    }
+
+
+def file_system() -> str:
+    """Say what the work's folders lie on and how it is mounted, such as `ext4 (rw,relatime)`."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    command = ["findmnt", "--noheadings", "--raw", "--output", "FSTYPE,OPTIONS", "--target", str(BUILD)]
+    try:
+        said = subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"  # no Linux
+    return f"{said[0]} ({said[1]})"
 
 
 def probe() -> float:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine import Engine, Kind
-from measure import PROGRAMS, Failed, Sample, count_files, environment, expect, median, probe, run, work_folder
+from measure import PROGRAMS, Failed, Sample, count_files, environment, expect, machine, median, run, work_folder
 
 from alchemy.local import ToolchainError, cache_dir
 from alchemy.local._npm import npm_command
@@ -271,11 +271,11 @@ def main() -> None:
         except Missing as missing:
             print(f"left out: {comparison.peer.__name__}: {missing}", file=sys.stderr)
             compared.remove(comparison)
-    new_file_us = probe()
+    where = machine()
     _measure(compared, args.repeat)
     rows = [row for comparison in compared for row in comparison.rows()]
     print(table(rows))
-    print(json.dumps({"repeat": args.repeat, "new_file_us": new_file_us, "rows": rows}, indent=2))
+    print(json.dumps({"machine": where, "repeat": args.repeat, "rows": rows}, indent=2))
 
 
 def _measure(compared: Sequence[Comparison], repeat: int) -> None:
