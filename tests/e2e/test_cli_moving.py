@@ -49,6 +49,8 @@ def test_names_and_passwords_change(project: Project) -> None:
     deployed(project, **old)
     moved = project.run("state", "mv", "notes/dev/a", "notes/dev/c", env=old)
     assert moved.returncode == 0, moved.stderr
+    assert "renaming in notes/dev, 2 in state" in moved.stdout
+    assert "notes/dev: done in" in moved.stdout
     assert "notes/dev/a -> notes/dev/c" in moved.stdout
     assert project.ok("state", "check-password", env=old).stdout.startswith("notes/dev: 1 secret opened")
     refused = project.run("state", "rekey", env=old)
@@ -56,6 +58,7 @@ def test_names_and_passwords_change(project: Project) -> None:
     assert "the new password is not set in ALCHEMY_NEW_PASSWORD" in refused.stderr
     rekeyed = project.run("state", "rekey", env={**old, "ALCHEMY_NEW_PASSWORD": "new"})
     assert rekeyed.returncode == 0, rekeyed.stderr
+    assert "nothing to do" not in rekeyed.stdout
     assert "still under the old password: 2 backups" in rekeyed.stdout
     assert project.run("state", "check-password", env=old).returncode == 1
     assert project.run("state", "check-password", env=new).returncode == 0

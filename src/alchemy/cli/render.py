@@ -26,7 +26,12 @@ VERBS = {
     "restore": "restoring",
     "rebuild": "rebuilding",
     "resolve": "resolving",
+    "mv": "renaming in",
+    "rm": "forgetting in",
+    "rekey": "encrypting anew",
 }
+_TELLS_ITSELF = ("mv", "rekey")
+"""What nothing counts: the command says what was done, record by record."""
 ORDER = ("created", "adopted", "updated", "replaced", "unchanged", "read", "deleted", "forgotten", "restored", "failed")
 _PATIENCE = 10.0
 
@@ -238,7 +243,9 @@ def summary(event: events.RunFinished) -> str:
     how = counted(event.counts)
     if not event.ok:
         how = f"{how}, not finished" if how else "not finished"
-    return f"{event.unit}: {how or 'nothing to do'} in {duration(event.seconds)}"
+    if not how:
+        how = "done" if event.phase in _TELLS_ITSELF else "nothing to do"
+    return f"{event.unit}: {how} in {duration(event.seconds)}"
 
 
 def exported(exports: Mapping[str, Any]) -> list[str]:

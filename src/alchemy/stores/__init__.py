@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -185,10 +186,14 @@ def _third_party(scheme: str, url: str) -> StateStore:
 
     found = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
     if scheme not in found:
-        known = ", ".join(f"{name}:" for name in sorted({*_BUILT_IN, *found}))
+        known = sorted({*_BUILT_IN, *found})
+        near = difflib.get_close_matches(scheme.lower(), known, 1)
+        there = ", ".join(f"{name}:" for name in known)
         raise ConfigurationError(
             f"no state store for {scheme}:",
-            hint=f"there are {known}; others come with packages (entry point group {ENTRY_POINTS!r})",
+            hint=f"did you mean '{near[0]}:'?"
+            if near
+            else f"there are {there}; others come with packages (entry point group {ENTRY_POINTS!r})",
         )
     make: Any = found[scheme].load()
     store: StateStore = make(url)

@@ -77,6 +77,9 @@ def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> Non
         ),
         (ScopeEntered(fqn="a/b/c"), None),
         (ended(counts={"unchanged": 2, "created": 1}), "a/b: 1 created, 2 unchanged in 1.2 s"),
+        (ended(), "a/b: nothing to do in 1.2 s"),
+        (ended(phase="mv"), "a/b: done in 1.2 s"),
+        (ended(phase="mv", ok=False), "a/b: not finished in 1.2 s"),
     ],
 )
 def test_an_event_is_a_line(event: Event, line: str | None) -> None:

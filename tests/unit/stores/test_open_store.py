@@ -50,7 +50,7 @@ def test_a_relative_place(place: str, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("s4://bucket", "no state store for s4"),
+        ("shelf://hall", "no state store for shelf"),
         ("file://server/share", "another machine"),
         ("file:", "no folder"),
         ("", "empty"),
@@ -63,6 +63,22 @@ def test_unknown_places(place: str, said: str) -> None:
     assert refused.value.hint
     if "no state store" in said:
         assert {"file:", "memory:", "sqlite:"} <= {*refused.value.hint.replace(",", " ").replace(";", " ").split()}
+
+
+@pytest.mark.parametrize(
+    ("place", "meant"),
+    [
+        ("sqlit:state.db", "sqlite:"),
+        ("postgress://host/db", "postgres:"),
+        ("S3://bucket/x", "s3:"),
+        ("fil:/x", "file:"),
+    ],
+)
+def test_a_misspelt_scheme(place: str, meant: str) -> None:
+    """The error says which scheme was probably meant."""
+    with pytest.raises(ConfigurationError, match="no state store for") as refused:
+        open_store(place)
+    assert refused.value.hint == f"did you mean '{meant}'?"
 
 
 def test_third_parties_bring_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
