@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,27 @@ async def test_a_wait_that_is_cut_short_leaves_nothing_held(cloud: Cloud, store:
                 pytest.fail("entered")
         await Thing("still-ours")
     await deploy(things(a=1), store)
+
+
+async def test_what_began_before_a_refusal_hears_of_it(cloud: Cloud, store: Store) -> None:
+    """A nested scope and a resource that began at the call: the refusal is raised where they are awaited, and by
+    nobody else: no task ends with an error that only the loop would tell.
+    """
+    untold: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: untold.append(context))
+
+    async def part() -> None:
+        pytest.fail("begun")
+
+    async with alchemy("app", stage="dev", state_store=store):
+        opening = alchemy("app", stage="dev", state_store=store, lock_timeout=0.02)
+        thing, nested = Thing("x"), alchemy.run("part", part)
+        for refused in (opening, thing, nested):
+            with pytest.raises(LockedError, match="app/dev is held by"):
+                await refused
+    del nested, opening, refused
+    gc.collect()
+    assert untold == []
 
 
 async def test_what_a_run_reports(cloud: Cloud, store: Store) -> None:

@@ -45,11 +45,16 @@ def show(error: BaseException, *, root: Path | None = None, verbose: bool = Fals
         The FQNs of the resources that were named.
     """
     named: set[str] = set()
+    told: set[str] = set()
     for failure in leaves(error):
         if isinstance(failure, ResourceFailed):
             if failure.fqn in named:
                 continue
             named.add(failure.fqn)
+        elif isinstance(failure, AlchemyError):
+            if str(failure) in told:
+                continue  # several scopes were refused for one reason
+            told.add(str(failure))
         show_one(failure, root=root, verbose=verbose)
     return named
 

@@ -303,7 +303,8 @@ class Engine:
 
     def leave(self, scope: Scope) -> None:
         """Take note that a nested scope was left: what is declared next may depend on all of it."""
-        self.places.leave(scope)
+        if self.run.opened:  # else the unit was refused, and nothing was entered
+            self.places.leave(scope)
 
     async def finalize(self, scope: Scope, options: Finalize) -> list[str]:
         """Destroy what is in state below `scope` and was not declared; everything, if the options say so."""

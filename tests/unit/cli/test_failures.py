@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alchemy.cli import failures
-from alchemy.errors import ConfigurationError, NotStarted, ProviderError, ResourceFailed
+from alchemy.errors import ConfigurationError, NotStarted, ProviderError, ResourceFailed, StateError
 
 
 def failed(fqn: str, cause: Exception | None = None, hint: str | None = None) -> ResourceFailed:
@@ -35,6 +35,18 @@ def test_a_failure_has_its_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.splitlines() == [
         "error: a/b/one: create failed: 10021: syntax error",
         "  hint: mend the script",
+    ]
+
+
+def test_one_reason_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Several scopes that were refused, each with an error of its own that says the same."""
+    refusals = [StateError("the store is not there", hint=hint) for hint in ("mend it", "mend it", "start it")]
+    failures.show(ExceptionGroup("g", refusals))
+    assert capsys.readouterr().err.splitlines() == [
+        "error: the store is not there",
+        "  hint: mend it",
+        "error: the store is not there",
+        "  hint: start it",
     ]
 
 
