@@ -21,7 +21,7 @@ from alchemy.stores.service import source
 
 TOKEN = "a-token-of-tests"
 _FLUSH = "await this.ctx.storage.sync();"
-_WIPING = source().replace(_FLUSH, f"await this.ctx.storage.deleteAll(); {_FLUSH}")
+WIPING = source().replace(_FLUSH, f"await this.ctx.storage.deleteAll(); {_FLUSH}")
 
 
 class ServiceServer:
@@ -65,13 +65,7 @@ class ServiceServer:
 
     def answers(self) -> bool:
         """Say whether it accepts the token."""
-        request = Request(f"http://127.0.0.1:{self.port}", method="HEAD", headers={"Authorization": f"Bearer {TOKEN}"})
-        try:
-            with urlopen(request, timeout=5) as answer:
-                status: int = answer.status
-        except (URLError, OSError):
-            return False
-        return status == 200
+        return answers(self.port)
 
 
 class ServiceThread:
@@ -108,16 +102,7 @@ class ServiceThread:
 
     def wipe(self) -> None:
         """Have every object forget all it has, and go."""
-        for app in ["", *self._ask("applications", "")]:
-            self._ask("", app, path="/debug/evict")
-
-    def _ask(self, method: str, app: str, *, path: str = "/") -> list[str]:
-        body = {"method": method, "context": {"chain": [app] if app else []}}
-        request = Request(f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode())
-        request.add_header("Authorization", f"Bearer {TOKEN}")
-        with urlopen(request, timeout=30) as answer:
-            result: list[str] = json.loads(answer.read()).get("result", [])
-            return result
+        wipe(self.port)
 
     async def _serve(self) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
@@ -128,9 +113,35 @@ class ServiceThread:
 
         try:
             with contextlib.suppress(asyncio.CancelledError):
-                await serve(await install(), self._folder, token=TOKEN, ready=ready, source=_WIPING, debug=True)
+                await serve(await install(), self._folder, token=TOKEN, ready=ready, source=WIPING, debug=True)
         finally:
             self._ready.set()
+
+
+def answers(port: int) -> bool:
+    """Say whether a service at a port of this machine accepts the token."""
+    request = Request(f"http://127.0.0.1:{port}", method="HEAD", headers={"Authorization": f"Bearer {TOKEN}"})
+    try:
+        with urlopen(request, timeout=5) as answer:
+            status: int = answer.status
+    except (URLError, OSError):
+        return False
+    return status == 200
+
+
+def wipe(port: int) -> None:
+    """Have every object of a service whose module is `WIPING` forget all it has, and go."""
+    for app in ["", *_ask(port, "applications", "")]:
+        _ask(port, "", app, path="/debug/evict")
+
+
+def _ask(port: int, method: str, app: str, *, path: str = "/") -> list[str]:
+    body = {"method": method, "context": {"chain": [app] if app else []}}
+    request = Request(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode())
+    request.add_header("Authorization", f"Bearer {TOKEN}")
+    with urlopen(request, timeout=30) as answer:
+        result: list[str] = json.loads(answer.read()).get("result", [])
+        return result
 
 
 def _free_port() -> int:
