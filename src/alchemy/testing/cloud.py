@@ -149,6 +149,11 @@ class Cloud:
         """Give the objects that were made for a resource."""
         return [made for made in self.objects.values() if made.fqn]
 
+    def deliver(self) -> None:
+        """Let all requests arrive now that are still on their way."""
+        while self._late:
+            self._arrive()
+
     # What providers do with it
 
     def look(self, name: str, kind: str) -> CloudObject | None:

@@ -192,7 +192,8 @@ class World(RuleBasedStateMachine):
         self.stranger = self.cloud.stranger("somebody-elses", size=7)
 
     def process(self) -> Process:
-        """Give a new process; the one before has ended."""
+        """Give a new process; the one before has ended, and its requests have arrived: more is not promised."""
+        self.cloud.deliver()
         return Process(f"p{next(self.numbers)}", self.memory)
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:

@@ -184,6 +184,17 @@ async def test_a_request_that_comes_late(memory: Memory) -> None:
     assert len(cloud.objects) == 1
 
 
+async def test_a_request_that_is_still_on_its_way_can_be_delivered(memory: Memory) -> None:
+    """It arrives when it is told to, however many others it would have waited for."""
+    cloud = use(Cloud())
+    cloud.faults.postpone("cloud.create */a", lost(), calls=9)
+    with pytest.raises(ExceptionGroup):
+        await deploying(lambda: Thing("a"), memory=memory)
+    assert not cloud.ours
+    cloud.deliver()
+    assert [made.fqn for made in cloud.ours] == ["app/dev/a"]
+
+
 async def test_a_cloud_that_lags(memory: Memory) -> None:
     """What was just made is not found at once, also not in a list."""
     cloud = use(Cloud(lag=1))
