@@ -216,6 +216,7 @@ class Applier(Creator):
         if overrides(self.provider, "update"):
             await self._update(record, found)
         else:
+            self.work.describe(record)  # the intent tells of the program that began it
             await self._finish(record, found, Status.CREATED)
         return outcome
 

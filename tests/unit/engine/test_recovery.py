@@ -288,6 +288,25 @@ async def test_what_cannot_be_updated_can_be_recovered(cloud: Cloud, store: Stor
     consistent(store)
 
 
+async def test_what_is_recovered_is_described_by_the_program_of_now(cloud: Cloud, store: Store) -> None:
+    """Its place, what it depends on and its options are today's, and the next run has nothing to write."""
+
+    async def program(_app: Any) -> None:
+        await Thing("first")
+        await Fixed("a", options=Options(retain=True))
+
+    cloud.fail("create", "a", lost(), after=True)
+    with pytest.raises(ExceptionGroup):
+        await deploy(one(Fixed), store)
+    await deploy(program, store)
+    records = store.records()
+    assert records["a"].retain
+    assert records["a"].seq > records["first"].seq
+    revisions = {fqn: record.rev for fqn, record in records.items()}
+    await deploy(program, store)
+    assert {fqn: record.rev for fqn, record in store.records().items()} == revisions
+
+
 async def test_an_interrupted_update_is_read_and_applied_whole(cloud: Cloud, store: Store) -> None:
     """Half-applied: read back, then all of it again; also when the program went back to what it said before."""
     await deploy(things(a=1), store)
