@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -62,6 +63,14 @@ class ServiceServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def kill_workerd(self) -> None:
+        """End the workerd that it runs, or on macOS its guard, at once; it starts another one by itself."""
+        assert self._process is not None, "it runs"
+        found = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+        pairs = [tuple(map(int, line.split())) for line in found.splitlines()]
+        (pid,) = [pid for pid, parent in pairs if parent == self._process.pid]
+        os.kill(pid, signal.SIGKILL)
 
     def answers(self) -> bool:
         """Say whether it accepts the token."""
