@@ -223,8 +223,14 @@ class StateStore(Protocol):
         """Drop records in one commit; one that does not exist is no error. Raises as `set` does."""
         ...
 
-    def clear_scope(self, lease: Lease, chain: str) -> Awaitable[None]:
-        """Drop every record of a scope and below it, its own included, in one commit."""
+    def clear_scope(self, lease: Lease, chain: str, *records: Record) -> Awaitable[None]:
+        """Drop every record of a scope and below it, its own included, and write records, in one commit.
+
+        Args:
+            records: what is there afterwards, wherever in the unit; encoded at the call.
+
+        Raises (when awaited): as `set` does; nothing of it happened.
+        """
         ...
 
     async def fold(self, lease: Lease) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -14,7 +14,7 @@ from alchemy.errors import AlchemyError, ResourceFailed
 from alchemy.finalizing import Finalize
 from alchemy.names import is_within, join, parent
 from alchemy.scope import Scope
-from alchemy.state import Record, Status
+from alchemy.state import JsonObject, Record, Status
 
 ORPHANS = "orphans"
 
@@ -42,10 +42,14 @@ def forget_orphans(run: Run) -> None:
 def _keep(run: Run, fqns: list[str]) -> None:
     run.orphans = frozenset(fqns)
     own = run.session.get(run.unit)
-    if own is None or own.output.get(ORPHANS, []) == fqns:
-        return
-    output = {name: value for name, value in own.output.items() if name != ORPHANS}
-    run.session.put(msgspec.structs.replace(own, output={**output, ORPHANS: fqns} if fqns else output))
+    if own is not None and own.output.get(ORPHANS, []) != fqns:
+        run.session.put(msgspec.structs.replace(own, output=without_orphans(own.output, fqns)))
+
+
+def without_orphans(output: JsonObject, left: Sequence[str]) -> JsonObject:
+    """Give what a unit's own record keeps, with those that are left as the list of orphans."""
+    rest = {name: value for name, value in output.items() if name != ORPHANS}
+    return {**rest, ORPHANS: list(left)} if left else rest
 
 
 def _cut_short(scope: Scope) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from alchemy import state
 from alchemy.engine.ledger import recall
 from alchemy.history import backup_name, encode_backup
+from alchemy.names import is_within
 from alchemy.ports import Lease, StateStore
 from alchemy.state import Record, Status
 
@@ -111,11 +112,25 @@ class Session:
             drop = self._take_leaving(records, drop)
         if not self.written:
             self._back_up(lease)
+        for fqn in drop:
+            self.records.pop(fqn, None)
+        return self._after_backup(self.store.set(lease, *self._take_in(records, lease), drop=drop))
+
+    def clear(self, chain: str, *records: Record) -> Awaitable[None]:
+        """Forget everything in a chain, and write records, in one commit; durable when awaited."""
+        lease = self._held()
+        self._drop_leaving()
+        if not self.written:
+            self._back_up(lease)
+        for fqn in [fqn for fqn in self.records if is_within(fqn, chain)]:
+            del self.records[fqn]
+        return self._after_backup(self.store.clear_scope(lease, chain, *self._take_in(records, lease)))
+
+    def _take_in(self, records: Sequence[Record], lease: Lease) -> Sequence[Record]:
+        """Take records for what is there from now on; give all that is to be written along with them."""
         own, self.unwritten = self.unwritten, None
         if own is not None and all(record.fqn != own.fqn for record in records):
             records = (own, *records)
-        for fqn in drop:
-            self.records.pop(fqn, None)
         now, names = state.now(), self._names
         for record in records:
             if names is not None and not self._was_noted(record):
@@ -125,7 +140,7 @@ class Session:
             record.updated_at = now
             record.created_at = record.created_at or now
             self.records[record.fqn] = record
-        return self._after_backup(self.store.set(lease, *records, drop=drop))
+        return records
 
     async def rewrite(self, records: Sequence[Record]) -> None:
         """Write records that say the same in another form, in one commit; durable when it returns.

@@ -79,8 +79,8 @@ def _measure(change: Written | Dropped | Cleared) -> tuple[int, int]:
             return len(records) + len(dropped), sum(len(raw) for _, raw, _ in records)
         case Dropped(fqns):
             return len(fqns), 0
-        case Cleared():
-            return 1, 0
+        case Cleared(_, records):
+            return 1 + len(records), sum(len(raw) for _, raw, _ in records)
 
 
 def _take_in(change: Written | Dropped | Cleared, batch: Batch) -> None:
@@ -93,5 +93,7 @@ def _take_in(change: Written | Dropped | Cleared, batch: Batch) -> None:
         case Dropped(fqns):
             for fqn in fqns:
                 batch.drop(fqn)
-        case Cleared(chain):
+        case Cleared(chain, records):
             batch.clear = chain
+            for fqn, raw, _ in records:
+                batch.put(fqn, pack(raw))

@@ -28,9 +28,10 @@ class Dropped(NamedTuple):
 
 
 class Cleared(NamedTuple):
-    """A chain of which everything is to be dropped in one commit."""
+    """A chain of which everything is to be dropped, and what is written, in one commit; as in `Written`."""
 
     chain: str
+    records: list[tuple[str, bytes, bool]]
 
 
 class Saved(NamedTuple):
@@ -50,8 +51,8 @@ def unit_written(chain: str, change: Change) -> str:
             fqns = [*(fqn for fqn, _, _ in records), *dropped]
         case Dropped(dropped):
             fqns = [*dropped]
-        case Cleared(cleared):
-            fqns = [cleared]
+        case Cleared(cleared, records):
+            fqns = [cleared, *(fqn for fqn, _, _ in records)]
         case Saved():
             fqns = []
     return one_unit(chain, fqns)

@@ -49,21 +49,12 @@ class Contents:
         """Take a change into account, and give it as the journal has it."""
         match change:
             case Written(records, dropped):
-                self._forget(dropped)
-                for fqn, raw, scope in records:
-                    self.changes[fqn] = raw
-                    self._index.add(fqn, scope=scope)
-                    self.freed.discard(fqn)
-                    if fqn == self._unit:
-                        self.own = raw
-                return set_payload([raw for _, raw, _ in records], dropped)
+                return self._write(records, dropped)
             case Dropped(fqns):
                 self._forget(fqns)
                 return delete_payload(fqns)
-            case Cleared(chain):
-                fqns = tuple(self._index.within(chain))
-                self._forget(fqns)
-                return delete_payload(fqns)
+            case Cleared(chain, records):
+                return self._write(records, tuple(self._index.within(chain)))
 
     def accept(self, fqn: str, raw: bytes | None) -> None:
         """Count a record that was read as it is, or as gone, as changed."""
@@ -108,6 +99,16 @@ class Contents:
             strays=self.strays,
             folders=self.empty,
         )
+
+    def _write(self, records: Sequence[tuple[str, bytes, bool]], dropped: Sequence[str]) -> bytes:
+        self._forget(dropped)
+        for fqn, raw, scope in records:
+            self.changes[fqn] = raw
+            self._index.add(fqn, scope=scope)
+            self.freed.discard(fqn)
+            if fqn == self._unit:
+                self.own = raw
+        return set_payload([raw for _, raw, _ in records], dropped)
 
     def _forget(self, fqns: Sequence[str]) -> None:
         for fqn in fqns:

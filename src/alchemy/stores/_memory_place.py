@@ -34,8 +34,9 @@ class MemoryUnit:
                 self.records.update((fqn, raw) for fqn, raw, _ in records)
             case Dropped(dropped):
                 self._drop(dropped)
-            case Cleared(chain):
+            case Cleared(chain, records):
                 self._drop([fqn for fqn in self.records if is_within(fqn, chain)])
+                self.records.update((fqn, raw) for fqn, raw, _ in records)
             case Saved(name, content):
                 if name in self.backups:
                     raise backup_exists(unit, name)

@@ -159,19 +159,22 @@ class SealedStore:
 
     def set(self, lease: Lease, *records: Record, drop: Sequence[str] = ()) -> Awaitable[None]:
         """Write records, encrypted if they are to be, and drop others, in one commit."""
-        written: Iterable[Record] = records
-        if records and self._seals(unit := unit_of(records[0].fqn)):
-            cipher = self._cipher_for(unit, ())
-            written = [seal_record(record, cipher) for record in records]
-        return self.inner.set(lease, *written, drop=drop)
+        return self.inner.set(lease, *self._sealed(records), drop=drop)
 
     def delete(self, lease: Lease, *fqns: str) -> Awaitable[None]:
         """Do as the store does."""
         return self.inner.delete(lease, *fqns)
 
-    def clear_scope(self, lease: Lease, chain: str) -> Awaitable[None]:
-        """Do as the store does."""
-        return self.inner.clear_scope(lease, chain)
+    def clear_scope(self, lease: Lease, chain: str, *records: Record) -> Awaitable[None]:
+        """Drop a scope's records and all below it, and write others, encrypted if they are to be, in one commit."""
+        return self.inner.clear_scope(lease, chain, *self._sealed(records))
+
+    def _sealed(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Encrypt records, which lie in one unit, if they are to be."""
+        if not records or not self._seals(unit := unit_of(records[0].fqn)):
+            return records
+        cipher = self._cipher_for(unit, ())
+        return [seal_record(record, cipher) for record in records]
 
     async def fold(self, lease: Lease) -> None:
         """Do as the store does."""

@@ -192,11 +192,11 @@ class FaultyStore:
         commit = Commit(lease.unit, lease.token, {}, fqns)
         return self._write("delete", fqns[0] if fqns else "", commit, lambda: self.inner.delete(lease, *fqns))
 
-    def clear_scope(self, lease: Lease, chain: str) -> Awaitable[None]:
+    def clear_scope(self, lease: Lease, chain: str, *records: Record) -> Awaitable[None]:
         """Do as the store does."""
-        self.writes.append(f"clear {chain}")
-        commit = Commit(lease.unit, lease.token, {}, cleared=chain)
-        return self._write("clear_scope", chain, commit, lambda: self.inner.clear_scope(lease, chain))
+        self.writes += [f"clear {chain}", *(f"{record.status} {record.fqn}" for record in records)]
+        commit = Commit(lease.unit, lease.token, {record.fqn: encode(record) for record in records}, cleared=chain)
+        return self._write("clear_scope", chain, commit, lambda: self.inner.clear_scope(lease, chain, *records))
 
     def save_backup(self, lease: Lease, name: str, content: bytes) -> Awaitable[None]:
         """Do as the store does."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from alchemy.engine.deleting import doom
-from alchemy.engine.leaving import ORPHANS
+from alchemy.engine.leaving import ORPHANS, without_orphans
 from alchemy.engine.teardown import Destroyer
 from alchemy.finalizing import Finalize
 from alchemy.names import is_within, parent, unit_of
-from alchemy.state import JsonObject, Record, Status, is_array
+from alchemy.state import Record, Status, is_array
 from alchemy.upkeep.working import Upkeep, work_on
 
 
@@ -183,9 +183,3 @@ async def _strike_orphans(upkeep: Upkeep) -> None:
     left = [fqn for fqn in listed if fqn in records]
     if left != listed:
         await session.put(msgspec.structs.replace(own, output=without_orphans(own.output, left)))
-
-
-def without_orphans(output: JsonObject, left: Sequence[str]) -> JsonObject:
-    """Give what a unit's own record keeps, with those that are left as the list of orphans."""
-    rest = {name: value for name, value in output.items() if name != ORPHANS}
-    return {**rest, ORPHANS: list(left)} if left else rest

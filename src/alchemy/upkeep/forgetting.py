@@ -7,14 +7,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from alchemy.engine import ledger
-from alchemy.engine.leaving import ORPHANS
+from alchemy.engine.leaving import ORPHANS, without_orphans
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
 from alchemy.errors import ConfigurationError
 from alchemy.events import ResourceLog
 from alchemy.names import is_within, unit_of
 from alchemy.state import Generation, Record, is_array
-from alchemy.upkeep.cleanup import without_orphans
 from alchemy.upkeep.reset import objects_of
 from alchemy.upkeep.working import Upkeep, work_on
 

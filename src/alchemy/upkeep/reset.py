@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from alchemy.engine import ledger
-from alchemy.engine.leaving import ORPHANS
+from alchemy.engine.clearing import own_without
 from alchemy.engine.run import Run
-from alchemy.engine.session import Session
 from alchemy.events import ResourceLog
 from alchemy.names import is_within
-from alchemy.state import Generation, Record, is_array
-from alchemy.upkeep.cleanup import without_orphans
+from alchemy.state import Generation, Record
 from alchemy.upkeep.working import Upkeep, work_on
 
 
@@ -43,32 +38,20 @@ async def reset(unit: str, chain: str, **options: Any) -> list[Record]:
 
 async def _forget(upkeep: Upkeep, chain: str) -> list[Record]:
     run = upkeep.run
-    inside = {fqn: pair for fqn, pair in run.all_records().items() if is_within(fqn, chain) and fqn != run.unit}
-    forgotten = [record for record, _ in inside.values() if not record.is_scope]
+    records = run.all_records()
+    inside = {fqn: record for fqn, (record, _) in records.items() if is_within(fqn, chain) and fqn != run.unit}
     if not inside:
         return []
-    dropped: dict[Session, list[str]] = {run.session: []}
-    for fqn, (_, session) in inside.items():
-        dropped.setdefault(session, []).append(fqn)
     # The ledger first: should the run end between two stores, a record beside its entry does no harm.
-    await run.session.put(_own(upkeep, inside), drop=dropped.pop(run.session))
-    for session, fqns in dropped.items():
-        await session.drop(*fqns)
+    await run.session.clear(chain, own_without(run, upkeep.scope, inside))
+    for nested, session in run.sessions.items():
+        part = next((one for one, other in ((nested, chain), (chain, nested)) if is_within(one, other)), None)
+        if session is not run.session and part is not None and any(is_within(fqn, part) for fqn in session.records):
+            await session.clear(part)
+    forgotten = [record for record in inside.values() if not record.is_scope]
     for record in forgotten:
         _report(run, record)
     return forgotten
-
-
-def _own(upkeep: Upkeep, inside: Mapping[str, object]) -> Record:
-    """Give the unit's own record with the ledger that it is to have."""
-    run = upkeep.run
-    own = msgspec.structs.replace(run.scope_record(upkeep.scope))
-    records = run.all_records()
-    ledger.forget(own, (records[fqn][0] for fqn in inside))
-    orphans = own.output.get(ORPHANS)
-    if is_array(orphans):
-        own.output = without_orphans(own.output, [fqn for fqn in orphans if fqn not in inside])
-    return own
 
 
 def _report(run: Run, record: Record) -> None:

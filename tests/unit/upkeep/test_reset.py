@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.engine.world import Cloud, Thing, deploy, things
+from tests.unit.engine.world import Cloud, Store, Thing, deploy, things
 from tests.unit.upkeep.conftest import another
 
 from alchemy import alchemy
@@ -92,6 +92,23 @@ async def test_what_nested_scopes_keep_elsewhere_is_forgotten_too(
     assert sorted(forgotten((await _all(kept, UNIT))[UNIT])) == ["app/dev/inner/a"]
     await deploy(program, kept)
     assert cloud.objects == before
+
+
+async def test_it_is_one_commit(cloud: Cloud) -> None:
+    """The records go, and the ledger that keeps them comes, in one clearing of the scope."""
+    store = Store()
+
+    async def program(_app: Any) -> None:
+        async with alchemy.run("inner"):
+            Thing("a")
+
+    await deploy(program, store)
+    for chain in (f"{UNIT}/inner", UNIT):
+        store.writes.clear()
+        await reset(UNIT, chain, state_store=store)
+        assert store.writes == [f"clear {chain}", f"created {UNIT}"]
+        await deploy(program, store)
+    assert len(cloud.objects) == 1
 
 
 async def test_somebody_elses_unit_is_left_alone(kept: StateStore) -> None:

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from alchemy.errors import LeaseLost, StateError
+from alchemy.state import STAGE_KIND
 from alchemy.testing.contract.base import Contract, Open
-from alchemy.testing.contract.records import UNIT, a_resource, an_owner, plain
+from alchemy.testing.contract.records import UNIT, a_resource, a_scope, an_owner, plain
 
 
 class WritingContract(Contract):
@@ -158,6 +159,36 @@ class WritingContract(Contract):
         assert set(await two.all(UNIT)) == kept
         await one.fold(lease)
         assert set(await two.all(UNIT)) == kept
+
+    async def test_what_a_clearing_writes_is_there(self, open_store: Open) -> None:
+        """Records come in the same commit as the clearing: in the chain, where it had one before too, and beside."""
+        one, two = await open_store(), await open_store()
+        lease = await self._fill(one, *self._tree(), keep=True)
+        inner = f"{UNIT}/database"
+        kept = {fqn for fqn in await one.all(UNIT) if not (fqn + "/").startswith(f"{inner}/")}
+        unit, database, new = a_scope(UNIT, STAGE_KIND), a_scope(inner), a_resource(f"{inner}/new", rev=8)
+        unit.rev, database.rev = 9, 7
+        await one.clear_scope(lease, inner, unit, database, new)
+        expected = {**dict.fromkeys(kept, 0), UNIT: 9, inner: 7, new.fqn: 8}
+        assert {fqn: record.rev for fqn, record in (await two.all(UNIT)).items()} == expected
+        await one.fold(lease)
+        assert {fqn: record.rev for fqn, record in (await two.all(UNIT)).items()} == expected
+        await one.clear_scope(lease, UNIT, unit)
+        one.set(lease, a_resource(f"{UNIT}/later"))
+        await one.fold(lease)
+        assert set(await two.all(UNIT)) == {UNIT, f"{UNIT}/later"}
+
+    async def test_a_clearing_that_is_refused_clears_nothing(self, open_store: Open) -> None:
+        """For a record outside the unit, or that JSON cannot hold, or a lost lease: nothing of it happens."""
+        one, two = await open_store(), await open_store()
+        lease = await self._fill(one, a_resource(f"{UNIT}/a"), keep=True)
+        for wrong in (a_resource("notes/dev/a"), a_resource(f"{UNIT}/b", props={"x": object()})):
+            with pytest.raises(StateError):
+                await one.clear_scope(lease, UNIT, wrong)
+        await two.break_(UNIT)
+        with pytest.raises(LeaseLost):
+            await one.clear_scope(lease, UNIT, a_resource(f"{UNIT}/b"))
+        assert set(await two.all(UNIT)) == {f"{UNIT}/a"}
 
     async def test_writing_outside_the_unit_is_refused(self, open_store: Open) -> None:
         """A lease covers its unit only, not one whose name begins alike."""
