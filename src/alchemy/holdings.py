@@ -20,7 +20,7 @@ from alchemy.names import RESERVED_STAGE, unit_of
 from alchemy.ports import Lease, Owner, Snapshot, StateStore
 from alchemy.remedies import with_remedy
 from alchemy.scope import Scope
-from alchemy.state import Application
+from alchemy.state import Application, JsonObject
 from alchemy.waiting import place_options, take
 
 if TYPE_CHECKING:
@@ -113,12 +113,14 @@ class Holdings:
         self._stores.append(store)
         return store
 
-    def _address(self, settings: Settings) -> str:
-        """Say in a record where a store is: without credentials, and so that a project may be moved as a whole."""
+    def _address(self, settings: Settings, outer: StateStore) -> JsonObject:
+        """Say in a record that lies in `outer` where a store is: without credentials."""
         from alchemy.stores import is_relative
+        from alchemy.stores._addresses import address
 
         said = settings.state_store
-        return said if isinstance(said, str) and is_relative(said) else self._store(settings).url
+        place = said if isinstance(said, str) and is_relative(said) else self._store(settings).url
+        return address(place, root=self._launch.root, outer=outer.url)
 
     async def _session(self, store: SealedStore, chain: str) -> Session:
         run, unit = self._run, unit_of(chain)
@@ -179,13 +181,16 @@ class Holdings:
 
     async def reopen(self) -> None:
         """Open the stores of nested scopes that state knows of, so that what is in them can be destroyed."""
+        from alchemy.stores._addresses import place_of
+
         run = self._run
         if run.phase == "read":
             return
         queue = [run.session]
         while queue:  # what is in them may have stores of its own
-            for record in list(queue.pop().records.values()):
-                url = record.props.get("state_store") if record.is_scope else None
+            session = queue.pop()
+            for record in list(session.records.values()):
+                url = place_of(record, outer=session.store.url, root=self._launch.root)
                 if url and record.fqn not in run.sessions and self.reopens(record.fqn):
                     store = self._store(replace(run.settings, state_store=url))
                     self._check_there(store, record.fqn)

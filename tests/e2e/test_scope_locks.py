@@ -101,7 +101,7 @@ def test_locks_of_nested_stores_are_found(project: Project) -> None:
     running = project.start("deploy", "--json")
     running.event("resource.started", fqn="notes/dev/b")
     rows = [json.loads(line) for line in project.ok("scope", "locks", "--json").stdout.splitlines()]
-    assert [row["store"].rpartition("/")[2] for row in rows] == [".alchemy", "file:inner-state"]
+    assert [row["store"].rpartition("/")[2] for row in rows] == [".alchemy", "inner-state"]
     assert "in file:inner-state" in project.ok("scope", "locks", "notes/dev").stdout
     assert len(project.ok("scope", "unlock", "notes", "--force", "--yes").stdout.splitlines()) == 2
     (project.folder / "go").touch()

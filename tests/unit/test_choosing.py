@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from contextvars import ContextVar
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.engine.world import Thing, deploy, things
+from tests.unit.engine.world import Cloud, Thing, deploy, things
 
 from alchemy import alchemy, config
 from alchemy.config import Launch, check_lasting, resolve
@@ -16,8 +17,9 @@ from alchemy.errors import ConfigurationError
 from alchemy.opening import destroy_unit
 from alchemy.ports import StateStore
 from alchemy.state_manager import StateManager
-from alchemy.stores import MemoryStore, is_there, open_store, store_of
+from alchemy.stores import FileStore, MemoryStore, is_there, open_store, store_of
 from alchemy.stores._memory import Memory
+from alchemy.upkeep.stores import Stores
 
 pytestmark = pytest.mark.anyio
 
@@ -181,6 +183,46 @@ async def test_a_record_keeps_a_relative_place_as_it_is(tmp_path: Path) -> None:
     await deploy(program, store)
     await deploy(things(), store)
     assert not list((tmp_path / "inner").rglob("resources"))
+
+
+@pytest.mark.parametrize("place", ["file:inner", "inner/state", "sqlite:kept/inner.db"])
+async def test_a_relative_place_is_looked_for_in_its_project(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Wherever a command runs, and though there is something of that name where it does; also after the project was
+    moved, and after the outer store was copied elsewhere.
+    """
+    project, elsewhere, moved = (tmp_path / name for name in ("project", "elsewhere", "moved"))
+    for folder in (project, elsewhere):
+        (folder / "kept").mkdir(parents=True)
+
+    async def found(root: Path, outer: Path) -> list[str]:
+        store = FileStore(outer)
+        stores = Stores(store)
+        monkeypatch.chdir(root)
+        contents = await stores.contents("app/dev")
+        await stores.close()
+        await store.deinit()
+        return [*contents.records, *map(str, contents.unreadable.values())]
+
+    async def program(_app: Any) -> None:
+        async with alchemy.run("inner", state_store=place):
+            Thing("a")
+
+    for root, more in ((project, program), (elsewhere, things())):
+        config.launch.set(Launch(root=root))
+        await deploy(more, FileStore(root / ".alchemy"))
+    monkeypatch.chdir(elsewhere)
+    await open_store(place, root=elsewhere).init()
+    everything = ["app/dev", "app/dev/inner", "app/dev/inner/a"]
+    assert await found(elsewhere, project / ".alchemy") == everything
+    project.rename(moved)
+    assert await found(elsewhere, moved / ".alchemy") == everything
+    shutil.copytree(moved / ".alchemy", tmp_path / "copied/far/.alchemy")
+    assert await found(moved, tmp_path / "copied/far/.alchemy") == everything
+    config.launch.set(Launch(root=elsewhere))
+    await destroy_unit("app/dev", state_store=FileStore(moved / ".alchemy"))
+    assert cloud.objects == {}
 
 
 def test_a_file_of_sqlite_lies_in_the_project_too(tmp_path: Path) -> None:

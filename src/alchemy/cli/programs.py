@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from alchemy.engine.loading import PROGRAM
 from alchemy.errors import ConfigurationError
@@ -107,3 +108,12 @@ def shown(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def shown_store(url: str) -> str:
+    """Give a store's URL as people know it: relative where its place lies below the current folder."""
+    from alchemy.stores import is_local
+
+    parts = urlsplit(url)
+    path = Path(unquote(parts.path))
+    return f"{parts.scheme}:{shown(path)}" if is_local(url) and path.is_relative_to(Path.cwd()) else url

@@ -171,7 +171,8 @@ class Places:
         store = scope.settings.state_store
         if store is None or store is scope.parent.settings.state_store:
             return said
-        return {"state_store": self.run.address(scope.settings), **said}
+        outer = self.run.session_for(scope.parent.chain).store
+        return {**self.run.address(scope.settings, outer), **said}
 
     def leave(self, scope: Scope) -> None:
         """Take note that a nested scope was left: what is declared next may depend on all of it."""

@@ -32,6 +32,7 @@ from alchemy.events import (
 )
 from alchemy.names import Naming, is_within, leaf, parent, physical_name
 from alchemy.order import Clock
+from alchemy.ports import StateStore
 from alchemy.provider import Context, Provider
 from alchemy.resource import Resource
 from alchemy.scope import Scope
@@ -95,8 +96,8 @@ class Run:
         self._shared: dict[str, asyncio.Future[Any]] = {}
         self.locate: Callable[[Settings], str]
         """Gives the URL of the store that settings ask for."""
-        self.address: Callable[[Settings], str]
-        """Gives what a record keeps of it: that URL, or where it lies in the project's folder."""
+        self.address: Callable[[Settings, StateStore], state.JsonObject]
+        """Gives what a record keeps of it, which lies in another store: that URL, or where it is in the project."""
         self.scope_settings: dict[str, Settings] = {}
         """Of nested scopes that have a password of their own, by chain."""
         self._ciphers: dict[tuple[str, str], Cipher] = {}

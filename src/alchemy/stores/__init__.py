@@ -41,9 +41,11 @@ __all__ = [
     "RedisStateStore",
     "S3StateStore",
     "SQLiteStateStore",
+    "is_local",
     "is_relative",
     "is_there",
     "open_store",
+    "placed",
     "sealed",
     "store_of",
 ]
@@ -118,7 +120,7 @@ def open_store(place: str | Path, *, root: Path | None = None) -> StateStore:
         ConfigurationError: nobody knows the scheme; the message lists those there are.
     """
     if root is not None:
-        place = _placed(place, root)
+        place = root / place if isinstance(place, Path) else placed(place, root)
     if isinstance(place, Path):
         return _file_store(place)
     scheme, colon, _ = place.partition(":")
@@ -145,23 +147,24 @@ def is_relative(place: str) -> bool:
     return parts.scheme in ("", *_OF_FILES) and bool(parts.path) and not parts.netloc and parts.path[0] != "/"
 
 
-def _placed(place: str | Path, root: Path) -> str | Path:
-    """Give a place in full."""
-    if isinstance(place, Path):
-        return root / place
+def placed(place: str, root: Path) -> str:
+    """Give a place in full: what is relative becomes a URL."""
     if not is_relative(place):
         return place
     parts = urlsplit(place)
-    if not parts.scheme:
-        return root / place
-    path = quote((root / unquote(parts.path)).absolute().as_posix())
-    return f"{parts.scheme}://{path}" + (f"?{parts.query}" if parts.query else "")
+    path = unquote(parts.path) if parts.scheme else place
+    query = f"?{parts.query}" if parts.scheme and parts.query else ""
+    return f"{parts.scheme or 'file'}://{quote((root / path).absolute().as_posix())}{query}"
+
+
+def is_local(url: str) -> bool:
+    """Say whether a store's URL names a place on this machine's disk."""
+    return urlsplit(url).scheme in _OF_FILES
 
 
 def is_there(url: str) -> bool:
     """Say whether there is something to open: a store on this machine makes its place when it is opened for use."""
-    parts = urlsplit(url)
-    return parts.scheme not in _OF_FILES or Path(unquote(parts.path)).exists()
+    return not is_local(url) or Path(unquote(urlsplit(url).path)).exists()
 
 
 def _file_store(path: Path) -> StateStore:

@@ -18,7 +18,7 @@ from alchemy.events import Bus
 from alchemy.owner import owner_of
 from alchemy.ports import Lease, StateStore
 from alchemy.state import Application, Record, encode
-from alchemy.upkeep.stores import store_of
+from alchemy.stores._addresses import place_of
 from alchemy.waiting import take
 
 
@@ -165,7 +165,7 @@ async def _left_out(source: StateStore, contents: Contents) -> list[str]:
     if logs:
         left.append(f"its {logs} {'log' if logs == 1 else 'logs'}")
     for fqn, record in contents.records.items():
-        url = store_of(record)
+        url = place_of(record, outer=source.url)
         if url is not None:
             left.append(f"what {fqn} keeps in {url}, where it stays")
     return left

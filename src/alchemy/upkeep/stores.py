@@ -12,6 +12,7 @@ from alchemy.ports import StateStore
 from alchemy.remedies import with_remedy
 from alchemy.state import Record
 from alchemy.stores import is_there, open_store
+from alchemy.stores._addresses import place_of
 from alchemy.stores._sealed import SealedStore
 
 
@@ -102,7 +103,7 @@ class Stores:
         mine = {fqn: record for fqn, record in records.items() if is_within(fqn, chain)}
         found.records |= mine
         for fqn, record in mine.items():
-            url = store_of(record)
+            url = place_of(record, outer=store.url)
             if url is None or fqn in found.kept_in:
                 continue
             found.kept_in[fqn] = url
@@ -110,12 +111,6 @@ class Stores:
                 await self._read(await self.open(url), fqn, found)
             except AlchemyError as error:
                 found.unreadable[fqn] = error
-
-
-def store_of(record: Record) -> str | None:
-    """Give the URL of the store in which a scope keeps its state, when it has one of its own."""
-    url = record.props.get("state_store") if record.is_scope else None
-    return url if isinstance(url, str) else None
 
 
 def check_there(url: str) -> None:

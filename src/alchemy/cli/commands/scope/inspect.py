@@ -44,13 +44,18 @@ def command(chain: str | None, as_json: bool, **options: Any) -> int:
 def _words(fqn: str, contents: Contents) -> list[str]:
     """Say what is known of a scope or a resource: beside its name, and below it."""
     from alchemy.cli.columns import age, seconds_of
+    from alchemy.cli.programs import shown_store
 
     record = contents.records.get(fqn)
     if record is None:
         return [""]
     if record.is_scope:
         forgotten = [f"{name} was forgotten by a reset" for name in record.output.get("ledger", {})]
-        return ["", *forgotten, *([f"state in {contents.kept_in[fqn]}"] if fqn in contents.kept_in else [])]
+        return [
+            "",
+            *forgotten,
+            *([f"state in {shown_store(contents.kept_in[fqn])}"] if fqn in contents.kept_in else []),
+        ]
     marks = {
         "retained": record.retain,
         "protected": record.protect,
