@@ -42,6 +42,7 @@ def show(chain: str | None, options: dict[str, Any], *, as_json: bool) -> int:
     from alchemy.cli import terminal
     from alchemy.cli.finding import find_units, looking
     from alchemy.cli.places import check_chain, find_place
+    from alchemy.cli.programs import shown_store
     from alchemy.upkeep.locks import locks_of
 
     name = check_chain(chain) if chain is not None else None
@@ -52,7 +53,8 @@ def show(chain: str | None, options: dict[str, Any], *, as_json: bool) -> int:
             row = {"chain": lock.lease.unit, **msgspec.to_builtins(lock.lease), "store": lock.store}
             click.echo(msgspec.json.encode(row))
         else:
-            click.echo(terminal.clean(f"{lock.lease.unit}{f'  in {lock.store}' if lock.is_elsewhere else ''}"))
+            where = f"  in {shown_store(lock.store)}" if lock.is_elsewhere else ""
+            click.echo(terminal.clean(f"{lock.lease.unit}{where}"))
             click.echo(terminal.clean(f"  {in_words(lock)}"))
     if not found:
         looking(place, lambda stores: find_units(stores.first, name))  # raises when there is no such chain
