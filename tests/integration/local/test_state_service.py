@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from cloudflare import AsyncCloudflare
+from tests.integration.service.releases import MIGRATED, Traffic, look, migrations, newer
 
 from alchemy.errors import ConfigurationError
-from alchemy.local import LocalCloudflare, environment
+from alchemy.local import LocalCloudflare, environment, local_cloudflare
+from alchemy.secret import Secret
 from alchemy.stores import CloudflareStateStore, open_store, service
+from alchemy.stores._service_deploying import deploy as deploy_service
 from alchemy.testing.contract import UNIT, a_resource, an_owner
 
 pytestmark = [pytest.mark.anyio, pytest.mark.workerd]
@@ -59,6 +63,43 @@ async def test_older_ones_are_replaced_and_newer_ones_stay(
     assert said in found[2]
     after = await client.workers.scripts.script_and_version_settings.get(script, account_id=cloud.account_id)
     assert (after.tags == tags) is (deployed > service.version())
+
+
+async def test_a_newer_release_under_traffic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While others read and write, a newer library replaces the service: nobody notices, and the tables are newer."""
+    async with local_cloudflare(tmp_path) as info:
+        for name, value in environment(info).items():
+            monkeypatch.setenv(name, value)
+        store = CloudflareStateStore()
+        await store.init()
+        lease = await store.acquire("notes", owner=an_owner(), timeout=0)
+        await store.set(lease, *(a_resource(f"{UNIT}/{number}") for number in range(20)))
+        address = (await deploy_service(service.SCRIPT, Secret(TOKEN))).address
+        traffic = Traffic(address, await look(address))
+        written: list[str] = []
+
+        async def write() -> None:
+            while True:
+                fqn = f"notes/dev/{len(written)}"
+                await store.set(lease, a_resource(fqn))
+                written.append(fqn)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(traffic()), group.create_task(write())]
+            await traffic.more()
+            before, newest = len(written), newer()
+            monkeypatch.setattr(service, "source", lambda: newest)
+            monkeypatch.setattr(service, "version", lambda: 99)
+            assert "was updated" in str((await deploy_service(service.SCRIPT, Secret(TOKEN))).notices)
+            await traffic.more()
+            while len(written) < before + 20:
+                await asyncio.sleep(0.01)
+            for task in tasks:
+                task.cancel()
+        assert (traffic.wrong, traffic.unanswered) == ([], 0)
+        assert set(written) <= (await store.all("notes")).keys()
+        await store.deinit()
+    assert migrations(tmp_path / "storage" / "do") == [MIGRATED]
 
 
 async def test_an_upgrade_does_not_change_the_token(

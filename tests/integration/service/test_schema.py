@@ -6,35 +6,18 @@ import asyncio
 import contextlib
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from tests.integration.service.clients import TOKEN, Client, Open
+from tests.integration.service.releases import MIGRATED, Traffic, migrations, newer, standing
 
 from alchemy.errors import ConfigurationError
 from alchemy.local import LocalCloudflareError
-from alchemy.stores import service
+from alchemy.stores import CloudflareStateStore, service
+from alchemy.testing.contract import UNIT, a_resource, an_owner
 
 pytestmark = [pytest.mark.anyio, pytest.mark.workerd]
-
-_FIRST = '{ description: "one more column", steps: ["ALTER TABLE records ADD COLUMN note TEXT", %s"SELECT 1"] },'
-_SECOND = (
-    '{ description: "one more table", steps: ["CREATE TABLE extra (note TEXT)", %s"INSERT INTO extra VALUES (1)"] },'
-)
-ENDLESS = '"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1e12) SELECT count(*) FROM n", '
-
-
-def newer(first: str = "", second: str = "") -> str:
-    """Give the service's module with two more migrations, each with a step put into it."""
-    source = service.source()
-    end = "\n];\nconst SCHEMA"
-    assert source.count(end) == 1
-    # Named columns, as a release that adds one would have it.
-    source = source.replace(
-        "INSERT INTO records VALUES", "INSERT INTO records (scope, id, part, unit, origin, text) VALUES"
-    )
-    return source.replace(end, f"\n  {_FIRST % first}\n  {_SECOND % second}{end}")
 
 
 async def fill(client: Client, count: int = 20) -> dict[str, str]:
@@ -46,58 +29,12 @@ async def fill(client: Client, count: int = 20) -> dict[str, str]:
     return rows
 
 
-def migrations(data: Path) -> list[list[tuple[Any, ...]]]:
-    """Give each object's table of migrations, of a service that is not running."""
-    found = []
-    for file in [file for file in (data / "objects").glob("*/*.sqlite") if count_rows(file)]:
-        with contextlib.closing(sqlite3.connect(file)) as connection:
-            version = connection.execute("SELECT version FROM schema_version").fetchall()
-            rows = connection.execute("SELECT version, description FROM migrations ORDER BY version").fetchall()
-            assert version == [(len(rows),)]
-            found.append(rows)
-    return found
-
-
-MIGRATED = [(1, "records, locks, blobs"), (2, "one more column"), (3, "one more table")]
-
-
-class Traffic:
-    """Reads a unit all the time, over reloads."""
-
-    def __init__(self, client: Client, rows: dict[str, str]) -> None:
-        self.url = client.service.url
-        self.rows = rows
-        self.answered = 0
-        self.wrong: list[str] = []
-
-    async def __call__(self) -> None:
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        body = {"method": "load", "params": [0], "context": {"chain": ["notes", "prod"]}}
-        async with httpx.AsyncClient(headers=headers, trust_env=False) as http:
-            while True:
-                try:
-                    answer = await http.post(self.url, json=body)
-                except httpx.TransportError:  # the reload
-                    await asyncio.sleep(0.01)
-                    continue
-                found = {row[0]: row[1] for row in answer.json().get("result", {}).get("rows", [])}
-                if answer.status_code != 200 or found != self.rows:
-                    self.wrong.append(answer.text)
-                self.answered += 1
-
-    async def more(self, count: int = 20) -> None:
-        """Return when so many more were answered."""
-        end = self.answered + count
-        while self.answered < end:
-            await asyncio.sleep(0.01)
-
-
 async def test_newer_code_under_traffic(tmp_path: Path, open_service: Open) -> None:
     """An object with data of version 1 and requests all the time is migrated by a newer Worker, and nobody fails."""
     async with asyncio.TaskGroup() as group:
         async with open_service(tmp_path) as client:
             rows = await fill(client)
-            traffic = Traffic(client, rows)
+            traffic = Traffic(client.service.url, rows)
             task = group.create_task(traffic())
             await traffic.more()
         async with open_service(tmp_path, port=client.service.port, source=newer()) as client:
@@ -122,37 +59,45 @@ async def test_an_object_that_never_went_idle(tmp_path: Path, open_service: Open
     assert migrations(tmp_path)[0] == MIGRATED
 
 
-@pytest.mark.parametrize(("first", "second"), [(ENDLESS, ""), ("", ENDLESS)])
-async def test_killed_in_a_migration(tmp_path: Path, open_service: Open, first: str, second: str) -> None:
-    """Killed between two steps, of the first or a later migration, none has happened; the next start makes them."""
+@pytest.mark.parametrize("at", range(8))
+async def test_killed_in_a_migration(tmp_path: Path, open_service: Open, at: int) -> None:
+    """Killed between any two steps of two migrations, none of them has happened; the next start makes both."""
     async with open_service(tmp_path) as client:
         rows = await fill(client)
-    async with open_service(tmp_path, source=newer(first, second)) as client, asyncio.TaskGroup() as group:
-        group.create_task(unanswered(client))
-        await begun(tmp_path)
-        await client.kill()
+    await killed(tmp_path, open_service, standing(newer(), at))
     assert migrations(tmp_path) == [MIGRATED[:1]]
     async with open_service(tmp_path, source=newer()) as client:
         assert await client.load() == rows
     assert migrations(tmp_path) == [MIGRATED]
 
 
+@pytest.mark.parametrize("at", [0, 1, 5, 11])
+async def test_killed_in_the_first_migration(tmp_path: Path, open_service: Open, at: int) -> None:
+    """Killed while its tables are made, an object has none of them; the next start makes them."""
+    await killed(tmp_path, open_service, standing(service.source(), at))
+    for file in (tmp_path / "objects").glob("*/*.sqlite"):
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE '_cf%'").fetchall() == []
+    async with open_service(tmp_path) as client:
+        rows = await fill(client)
+        assert await client.load() == rows
+    assert migrations(tmp_path) == [MIGRATED[:1]]
+
+
+async def killed(data: Path, open_service: Open, source: str) -> None:
+    """Have an object migrate its data until it stands, and kill workerd there."""
+    log = data / "workerd.log"
+    async with open_service(data, source=source) as client, asyncio.TaskGroup() as group:
+        group.create_task(unanswered(client))
+        while "stands before a step" not in log.read_text():
+            await asyncio.sleep(0.01)
+        await client.kill()
+
+
 async def unanswered(client: Client) -> None:
     """Ask for what is not answered, because workerd is killed meanwhile."""
     with pytest.raises(httpx.TransportError):
         await client.load()
-
-
-async def begun(data: Path) -> None:
-    """Return when somebody is writing in the only object that has records."""
-    (file,) = [file for file in (data / "objects").glob("*/*.sqlite") if count_rows(file)]
-    while True:
-        with contextlib.closing(sqlite3.connect(file, timeout=0)) as connection:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                return
-        await asyncio.sleep(0.01)
 
 
 async def test_data_newer_than_the_code(tmp_path: Path, open_service: Open) -> None:
@@ -188,10 +133,36 @@ async def test_evicted_between_any_two_requests(tmp_path: Path, open_service: Op
         assert (await client.take("notes/prod", "m"))["token"] > lease["token"]
 
 
-async def test_evict_is_off_by_default(tmp_path: Path, open_service: Open) -> None:
+async def test_a_run_whose_object_never_stays(tmp_path: Path, open_service: Open) -> None:
+    """All that a store asks is answered as ever when the object is evicted before each single request."""
+    perform = "return objectOf(env, chain[0] ?? INDEX).perform("
+    assert service.source().count(perform) == 1
+    evict = 'console.error("evicts"); await objectOf(env, chain[0] ?? INDEX).evict().catch(() => {});'
+    async with open_service(tmp_path, source=service.source().replace(perform, f"{evict} {perform}")) as client:
+        store = CloudflareStateStore(client.service.url, state_token=TOKEN)
+        await store.init()
+        tokens = []
+        for round_ in range(3):
+            lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+            tokens.append(lease.token)
+            assert len((await store.load(UNIT, lease=lease)).records) == round_
+            await store.save_backup(lease, f"state-2026-11-21T09-00-0{round_}-000Z.json", b"{}")
+            await store.set(lease, a_resource(f"{UNIT}/r{round_}"))
+            await store.append_log(UNIT, "run.ndjson", b"{}\n")
+            await store.renew(lease)
+            await store.release(lease)
+        assert tokens == sorted(set(tokens))
+        assert len(await store.backups(UNIT)) == 3
+        assert await store.read_log(UNIT, "run.ndjson") == b"{}\n" * 3
+        await store.deinit()
+    assert (tmp_path / "workerd.log").read_text().count("evicts") > 10
+
+
+@pytest.mark.parametrize("debug", [False, True])
+async def test_evict_is_off_by_default(tmp_path: Path, open_service: Open, debug: bool) -> None:
     """Without `debug` there is no such path; with it, it needs the token like everything else."""
-    async with open_service(tmp_path, debug=False) as client:
-        assert (await client.post("", path="/debug/evict")).status_code == 404
+    async with open_service(tmp_path, debug=debug) as client:
+        assert (await client.post("", path="/debug/evict")).status_code == (200 if debug else 404)
         answer = await client.http.post("/debug/evict", headers={"Authorization": "Bearer other"})
         assert answer.status_code == 401
 
@@ -238,12 +209,3 @@ async def test_one_server_a_folder(tmp_path: Path, open_service: Open) -> None:
             async with open_service(tmp_path / "other", token=token):
                 pass
     assert not (tmp_path / "other").exists()
-
-
-def count_rows(file: Path) -> int:
-    """Say how many records an object's database has."""
-    with contextlib.closing(sqlite3.connect(file)) as connection:
-        try:
-            return int(connection.execute("SELECT count(*) FROM records").fetchone()[0])
-        except sqlite3.OperationalError:
-            return 0
