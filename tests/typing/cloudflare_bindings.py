@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, assert_type
 
-from alchemy.cloudflare import Binding, D1Database, KVNamespace, R2Bucket, Worker
+from alchemy.cloudflare import Binding, D1Database, DurableObjectNamespace, KVNamespace, R2Bucket, Worker
 from alchemy.secret import Secret
 
 
@@ -23,6 +23,9 @@ async def constructors_and_awaited_types() -> None:
     api = await Worker("api", entrypoint=Path("src/worker.js"), bindings={"DB": db, "KV": kv, "FILES": bucket})
     assert_type(api.url, str | None)
     assert_type(api.script_name, str)
+    rooms = await DurableObjectNamespace("rooms", class_name="Room", script_name=api)
+    assert_type(rooms.script, str | None)
+    DurableObjectNamespace("halls", class_name="Hall", script_name="api", empty_on_delete=True)
 
 
 def variables_pass_as_bindings(db: D1Database, other: Worker) -> None:
@@ -31,6 +34,8 @@ def variables_pass_as_bindings(db: D1Database, other: Worker) -> None:
     Worker("a", script="", bindings=databases)
     services: dict[str, Worker] = {"OTHER": other}
     Worker("b", script="", bindings=services)
+    objects: dict[str, DurableObjectNamespace] = {"ROOM": DurableObjectNamespace("rooms", class_name="Room")}
+    Worker("objects", script="", bindings=objects)
     texts: dict[str, str] = {"GREETING": "hello"}
     Worker("c", script="", bindings=texts)
     secrets: dict[str, Secret[str]] = {"KEY": Secret("s")}
@@ -45,6 +50,8 @@ def mistakes_are_seen(db: D1Database) -> None:
     D1Database("db", "notes")  # type: ignore
     D1Database("db", nam="notes")  # type: ignore[call-arg]
     D1Database("db", database_id="u")  # type: ignore[call-arg]
+    DurableObjectNamespace("rooms")  # type: ignore[call-arg]
+    DurableObjectNamespace("rooms", class_name="Room", script_name=db)  # type: ignore[arg-type]
     R2Bucket("files", location="mars")  # type: ignore[arg-type]
     Worker("api", entrypoint="worker.js", bindings={"DB": None})  # type: ignore[dict-item]
     Worker("api", entrypoint="worker.js", bindings={"CONFIG": {"db": db}})  # type: ignore[dict-item]

@@ -13,8 +13,9 @@ call is made, not here.
 """
 
 from alchemy.cloudflare.d1_database import D1Database
+from alchemy.cloudflare.durable_object_namespace import DurableObjectNamespace
 from alchemy.cloudflare.kv_namespace import KVNamespace
 from alchemy.cloudflare.r2_bucket import R2Bucket
 from alchemy.cloudflare.worker import Binding, Worker
 
-__all__ = ["Binding", "D1Database", "KVNamespace", "R2Bucket", "Worker"]
+__all__ = ["Binding", "D1Database", "DurableObjectNamespace", "KVNamespace", "R2Bucket", "Worker"]

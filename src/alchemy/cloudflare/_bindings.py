@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from alchemy.cloudflare.d1_database import D1Database
+from alchemy.cloudflare.durable_object_namespace import DurableObjectNamespace
 from alchemy.cloudflare.kv_namespace import KVNamespace
 from alchemy.cloudflare.r2_bucket import R2Bucket
 from alchemy.errors import DeclarationError
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 Wire = dict[str, Any]
 
 
-def wire(name: str, value: Binding) -> Wire:
-    """Give one binding as the upload's metadata has it; a secret in clear.
+def wire(name: str, value: Binding, script: str) -> Wire:
+    """Give one binding of `script` as the upload's metadata has it; a secret in clear.
 
     Raises:
         DeclarationError: JSON cannot hold the value; names the binding.
     """
     if isinstance(value, Resource):
-        return {"name": name, **_resource(name, value)}
+        return {"name": name, **_resource(name, value, script)}
     if isinstance(value, Secret):
         return {"name": name, "type": "secret_text", "text": value.reveal()}
     if isinstance(value, str):
@@ -37,7 +38,7 @@ def wire(name: str, value: Binding) -> Wire:
     return {"name": name, "type": "json", "json": _plain(name, value)}
 
 
-def _resource(name: str, value: Resource) -> Wire:
+def _resource(name: str, value: Resource, script: str) -> Wire:
     from alchemy.cloudflare.worker import Worker
 
     if isinstance(value, D1Database):
@@ -48,6 +49,9 @@ def _resource(name: str, value: Resource) -> Wire:
     if isinstance(value, R2Bucket):
         where = {} if value.jurisdiction == "default" else {"jurisdiction": value.jurisdiction}
         return {"type": "r2_bucket", "bucket_name": value.bucket_name, **where}
+    if isinstance(value, DurableObjectNamespace):
+        of = {} if value.script in (None, script) else {"script_name": value.script}
+        return {"type": "durable_object_namespace", "class_name": value.class_name, **of}
     if isinstance(value, Worker):
         return {"type": "service", "service": value.script_name}
     raise DeclarationError(f"the binding {name!r} is a {type(value).__name__}, which a Worker cannot be bound to")
@@ -64,8 +68,9 @@ def _plain(name: str, value: object) -> Any:
         ) from None
 
 
-def observed(declared: Mapping[str, Binding], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Give bindings as Cloudflare has them: those that are as declared as they were declared, others in its words.
+def observed(declared: Mapping[str, Binding], found: Sequence[Mapping[str, Any]], script: str) -> dict[str, Any]:
+    """Give the bindings of `script` as Cloudflare has them: as they were declared where they still are so, else in its
+    words.
 
     The value of a secret cannot be read, so that one of the right name counts as declared.
     """
@@ -73,16 +78,16 @@ def observed(declared: Mapping[str, Binding], found: Sequence[Mapping[str, Any]]
     for each in found:
         name = str(each.get("name"))
         value = declared.get(name)
-        same = value is not None and _is_as_declared(name, value, each)
+        same = value is not None and _is_as_declared(name, value, each, script)
         seen[name] = value if same else {key: item for key, item in each.items() if key != "name"}
     ordered = {name: seen.pop(name) for name in declared if name in seen}
     return {**ordered, **seen}
 
 
-def _is_as_declared(name: str, value: Binding, found: Mapping[str, Any]) -> bool:
+def _is_as_declared(name: str, value: Binding, found: Mapping[str, Any], script: str) -> bool:
     if isinstance(value, Secret):
         return found.get("type") == "secret_text"  # not revealed: a destroy may have no password to open it with
-    return _identity(wire(name, value)) == _identity(found)
+    return _identity(wire(name, value, script), script) == _identity(found, script)
 
 
 _TARGETS = {
@@ -95,7 +100,9 @@ _TARGETS = {
 }
 
 
-def _identity(binding: Mapping[str, Any]) -> tuple[Any, ...]:
+def _identity(binding: Mapping[str, Any], script: str) -> tuple[Any, ...]:
     kind = cast("str", binding.get("type"))
+    if kind == "durable_object_namespace":
+        return kind, binding.get("class_name"), binding.get("script_name") or script
     values = [binding[key] for key in _TARGETS.get(kind, ()) if binding.get(key) is not None]
     return kind, values[0] if values else None

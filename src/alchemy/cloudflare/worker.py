@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, Union, cast
 from alchemy.clients.cloudflare import Cloudflare
 from alchemy.clients.cloudflare_errors import calling
 from alchemy.cloudflare.d1_database import D1Database
+from alchemy.cloudflare.durable_object_namespace import DurableObjectNamespace
 from alchemy.cloudflare.kv_namespace import KVNamespace
 from alchemy.cloudflare.provider import CloudflareProvider
 from alchemy.cloudflare.r2_bucket import R2Bucket
@@ -34,6 +35,7 @@ Binding: TypeAlias = Union[
     D1Database,
     KVNamespace,
     R2Bucket,
+    DurableObjectNamespace,
     "Worker",
     Secret[str],
     str,
@@ -59,8 +61,8 @@ class Worker(
             with it.
         script: its main module as text. Exactly one of these two.
         name: up to 63 of `a-z`, `0-9`, `-` and `_`; by default one made from the id. Another name replaces it.
-        bindings: what its code finds in `env`. D1, KV, R2 and other Workers as what they are; a `Secret` as text that
-            nobody can read afterwards; a text as text; anything else as JSON.
+        bindings: what its code finds in `env`. D1, KV, R2, Durable Objects and other Workers as what they are; a
+            `Secret` as text that nobody can read afterwards; a text as text; anything else as JSON.
         compatibility_date: of the runtime's behaviour, `YYYY-MM-DD`. By default that of the version of this package
             that created the Worker, which then stays.
         compatibility_flags: such as `nodejs_compat`.
@@ -157,7 +159,7 @@ class WorkerProvider(CloudflareProvider[Worker]):
         observability = cast("dict[str, Any]", settings.get("observability") or {})
         return detached(
             declared,
-            bindings=observed(declared.bindings, settings.get("bindings") or []),
+            bindings=observed(declared.bindings, settings.get("bindings") or [], name),
             compatibility_date=settings.get("compatibility_date") if date is not None else None,
             compatibility_flags=tuple(settings.get("compatibility_flags") or ()),
             workers_dev=place.enabled,
@@ -176,13 +178,14 @@ class WorkerProvider(CloudflareProvider[Worker]):
         return await self._deploy(ctx, want, have.script_name)
 
     async def _deploy(self, ctx: Context[Worker], want: Worker, name: str) -> Worker:
+        from alchemy.cloudflare._upload import Script, upload
+
         bundle = await asyncio.to_thread(bundle_of, want)
         api = await self.api(ctx)
         if want.workers_dev and api.own:
             await api.workers_subdomain()  # an account without one is told so before anything is uploaded
         date = want.compatibility_date or ctx.data.setdefault("compatibility_date", COMPATIBILITY_DATE)
-        with calling(f"upload the Worker {name!r}", service="workers", kind="create"):
-            etag = await _upload(api, name, bundle, want, date)
+        etag = await upload(ctx, api, Script(name, want, bundle, date))
         await ctx.checkpoint(script_name=name, etag=etag, url=None)
         try:
             with calling(f"let the Worker {name!r} answer", service="workers"):
@@ -205,26 +208,6 @@ class WorkerProvider(CloudflareProvider[Worker]):
                 await api.sdk.workers.scripts.delete(have.script_name, account_id=api.account_id)
         except Gone:
             return
-
-
-async def _upload(api: Cloudflare, name: str, bundle: Bundle, want: Worker, date: str) -> str:
-    """Send the script. Apart from its caller, so that secrets in clear are in no frame that an error shows."""
-    from alchemy.cloudflare._bindings import wire
-
-    metadata: dict[str, Any] = {
-        "main_module": bundle.main.name,
-        "bindings": [wire(key, value) for key, value in want.bindings.items()],
-        "compatibility_date": date,
-        "compatibility_flags": list(want.compatibility_flags),
-        "observability": {"enabled": want.observability},
-    }
-    made = await api.sdk.workers.scripts.update(
-        name,
-        account_id=api.account_id,
-        metadata=cast("Any", metadata),
-        files=[(module.name, module.content, module.type) for module in bundle.modules],
-    )
-    return made.etag or ""
 
 
 async def _etag(api: Cloudflare, name: str) -> str | None:

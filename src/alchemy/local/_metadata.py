@@ -198,6 +198,8 @@ def _write_worker(db: sqlite3.Connection, worker: Worker) -> None:
         "settings": dict(worker.settings),
         "classes": dict(worker.classes),
         "migration_tag": worker.migration_tag,
+        "declarative": worker.declarative,
+        "pending": dict(worker.pending),
     }
     db.execute("DELETE FROM worker WHERE name = ?", (worker.name,))
     db.execute("INSERT INTO worker VALUES (?, ?, ?)", (worker.name, worker.port, json.dumps(document)))
@@ -227,6 +229,8 @@ def _read_workers(db: sqlite3.Connection) -> dict[str, Worker]:
             settings=document["settings"],
             classes=document.get("classes", {}),  # an older version of this package wrote none
             migration_tag=document.get("migration_tag"),
+            declarative=document.get("declarative", False),
+            pending=document.get("pending", {}),
             **{field: document[field] for field in _WORKER_FIELDS},
         )
     return workers

@@ -337,7 +337,6 @@ async def test_a_bad_script_is_refused_and_the_old_one_serves(
         {"compatibility_date": "yesterday"},
         {"compatibility_flags": ["no_such_flag"]},
         {"main_module": "other.js"},
-        {"exports": {"Counter": {"type": "durable-object"}}},
     ],
     ids=str,
 )

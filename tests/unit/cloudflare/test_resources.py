@@ -40,7 +40,14 @@ def made(cls: type[Resource], **values: Any) -> Any:
 
 def test_the_package_exports_its_resources() -> None:
     """What a program imports is there, and nothing else is promised."""
-    assert alchemy.cloudflare.__all__ == ["Binding", "D1Database", "KVNamespace", "R2Bucket", "Worker"]
+    assert alchemy.cloudflare.__all__ == [
+        "Binding",
+        "D1Database",
+        "DurableObjectNamespace",
+        "KVNamespace",
+        "R2Bucket",
+        "Worker",
+    ]
 
 
 @pytest.mark.parametrize("provider", list(RULES))
@@ -120,14 +127,14 @@ def test_what_a_worker_can_be_bound_to(bindings: Any, fits: bool) -> None:
 )
 def test_a_binding_as_the_upload_has_it(value: Any, expected: dict[str, Any]) -> None:
     """Each kind of value becomes the type of binding that gives the code what was declared."""
-    assert wire("NAME", value) == {"name": "NAME", **expected}
+    assert wire("NAME", value, "api") == {"name": "NAME", **expected}
 
 
 @pytest.mark.parametrize("value", [{"a": float("nan")}, [object()], {"a": Secret("s3cr3t")}, [made(D1Database)]])
 def test_what_json_cannot_hold_is_refused_by_name(value: Any) -> None:
     """The error names the binding and shows no value."""
     with pytest.raises(DeclarationError, match="'NAME'") as caught:
-        wire("NAME", value)
+        wire("NAME", value, "api")
     assert "s3cr3t" not in str(caught.value)
 
 
@@ -138,7 +145,7 @@ def test_a_resource_of_another_kind_is_refused() -> None:
         pass
 
     with pytest.raises(DeclarationError, match="'NAME' is a Other"):
-        wire("NAME", made(Other))
+        wire("NAME", made(Other), "api")
 
 
 def test_bindings_are_observed_in_the_programs_words() -> None:
@@ -152,7 +159,7 @@ def test_bindings_are_observed_in_the_programs_words() -> None:
         {"name": "KEY", "type": "secret_text"},
         {"name": "JSON", "type": "json", "json": {"a": 1}},
     ]
-    seen = observed(declared, found)
+    seen = observed(declared, found, "api")
     assert list(seen) == ["KEY", "DB", "TEXT", "JSON", "NEW"]
     assert seen["DB"] is database
     assert {name: seen[name] for name in ("KEY", "JSON")} == {"KEY": Secret("s"), "JSON": {"a": 1}}
@@ -167,7 +174,7 @@ def test_no_secret_is_opened_to_observe_it() -> None:
 
     declared = {"KEY": Sealed(refuse), "TEXT": Sealed(refuse)}
     found = [{"name": "KEY", "type": "secret_text"}, {"name": "TEXT", "type": "plain_text", "text": "t"}]
-    seen = observed(declared, found)
+    seen = observed(declared, found, "api")
     assert seen["KEY"] is declared["KEY"]
     assert seen["TEXT"] == {"type": "plain_text", "text": "t"}
 

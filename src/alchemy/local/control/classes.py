@@ -1,15 +1,15 @@
-"""Durable Object classes: which a Worker has, how an upload's `migrations` change that, and what is stored for them.
-
-Source: https://developers.cloudflare.com/durable-objects/reference/durable-objects-migrations/
+"""Durable Object classes: which Worker has which, and what is stored for them.
 
 A class has a namespace, and the namespace's id is what its data is stored under; so a class keeps its data when it is
-renamed. Classes that are made here have SQLite storage, which is the only one that the local Cloudflare has.
+renamed, and when another Worker takes it over. All classes have SQLite storage, which is the only one that the local
+Cloudflare has. An upload changes them in one of two ways: see `exports` and `migrations`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
@@ -18,78 +18,98 @@ from alchemy.local import _storage
 from alchemy.local.control.context import Call, new_id
 from alchemy.local.control.envelope import ApiError, success
 from alchemy.local.control.paging import number, paged
-from alchemy.local.control.shapes import array_or_none, object_or_none
+from alchemy.local.runtime.plane import Workers
 from alchemy.local.runtime.worker import Worker
 
 _MOST = 10_000
-_KNOWN = frozenset({"old_tag", "new_tag", "steps", "new_sqlite_classes", "renamed_classes", "deleted_classes"})
 
 
-def migrated(worker: Worker, given: object) -> tuple[Mapping[str, str], str | None]:
-    """Give a Worker's classes, with their namespaces' ids, and its tag, as an upload's `migrations` make them.
+class Classes:
+    """The classes of all Workers, while an upload changes them.
+
+    Bindings follow: Cloudflare resolves one to a namespace when it is uploaded, so that a Worker that is bound to a
+    class goes on working when the class is renamed or moves.
+    """
+
+    def __init__(self, workers: Workers, name: str) -> None:
+        """`name`: the Worker that is uploaded. It may not be there yet."""
+        self._workers = dict(workers)
+        self._name = name
+        self._own = {each: dict(worker.classes) for each, worker in workers.items()}
+        self._own.setdefault(name, {})
+        self._moved: dict[tuple[str, str], tuple[str, str]] = {}
+
+    @property
+    def own(self) -> Mapping[str, str]:
+        """The classes of the Worker that is uploaded, with their namespaces' ids."""
+        return self._own[self._name]
+
+    def of(self, script: str) -> Mapping[str, str]:
+        """Give the classes of another Worker; none when there is no such Worker."""
+        return self._own.get(script, {})
+
+    def bound(self, class_name: str) -> list[str]:
+        """Name the other Workers that are bound to a class of this one."""
+        return [
+            other
+            for other, worker in self._workers.items()
+            if other != self._name and any(_means(each, other, self._name, class_name) for each in worker.bindings)
+        ]
+
+    def add(self, class_name: str) -> None:
+        """Make a namespace for a class of this Worker."""
+        self._own[self._name][class_name] = new_id()
+
+    def remove(self, class_name: str) -> None:
+        """Delete the namespace of a class of this Worker; what it stored goes with the change."""
+        del self._own[self._name][class_name]
+
+    def move(self, source: tuple[str, str], target: tuple[str, str]) -> None:
+        """Give a namespace to another class, or to another Worker: both are `(script, class)`."""
+        (script, class_name), (to_script, to_class) = source, target
+        self._own[to_script][to_class] = self._own[script].pop(class_name)
+        self._moved[source] = target
+
+    def applied(self, uploaded: Worker) -> Workers:
+        """Give all Workers with these classes, and `uploaded` as the one that is uploaded."""
+        workers = {name: self._followed(worker) for name, worker in self._workers.items() if name != self._name}
+        return {**workers, self._name: replace(uploaded, classes=self._own[self._name])}
+
+    def _followed(self, worker: Worker) -> Worker:
+        bindings = tuple(self._led(worker.name, binding) for binding in worker.bindings)
+        own = self._own[worker.name]
+        if bindings == worker.bindings and own == worker.classes:
+            return worker
+        return replace(worker, bindings=bindings, classes=own)
+
+    def _led(self, script: str, binding: Mapping[str, Any]) -> Mapping[str, Any]:
+        if binding["type"] != "durable_object_namespace":
+            return binding
+        target = self._moved.get((str(binding.get("script_name") or script), str(binding["class_name"])))
+        return binding if target is None else {**binding, "script_name": target[0], "class_name": target[1]}
+
+
+def _means(binding: Mapping[str, Any], of: str, script: str, class_name: str) -> bool:
+    return (
+        binding["type"] == "durable_object_namespace"
+        and str(binding.get("script_name") or of) == script
+        and binding["class_name"] == class_name
+    )
+
+
+def refuse_dropped(worker: Worker, missing: Iterable[str]) -> None:
+    """Refuse a script that does not export a class which the Worker has.
 
     Raises:
-        ApiError: 10079 when the Worker has another tag than the upload expects, 10074 for a step that does not apply.
+        ApiError: 10064; names the class.
     """
-    if given is None:
-        return worker.classes, worker.migration_tag
-    migrations = object_or_none(given)
-    if migrations is None:
-        raise ApiError(400, 10021, "The 'migrations' must be an object.")
-    expected = migrations.get("old_tag")
-    if "old_tag" in migrations and expected != worker.migration_tag:
+    for name in sorted(set(missing) & worker.classes.keys()):
         raise ApiError(
-            412,
-            10079,
-            f"Migration tag precondition failed; got tag '{worker.migration_tag or ''}' when expected tag is "
-            f"'{expected or ''}'.",
+            400,
+            10064,
+            f"New version of script does not export class '{name}' which is depended on by existing Durable Objects. "
+            "Delete or rename it with a migration.",
         )
-    classes = dict(worker.classes)
-    for step in _steps(migrations):
-        _apply(classes, step)
-    new_tag = migrations.get("new_tag")
-    return classes, str(new_tag) if new_tag else worker.migration_tag
-
-
-def _steps(migrations: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    listed = array_or_none(migrations.get("steps") or [])
-    if listed is None:
-        raise ApiError(400, 10021, "The 'steps' of the migrations must be an array.")
-    steps = [object_or_none(step) or {} for step in listed] or [migrations]
-    for step in [migrations, *steps]:
-        unknown = sorted(name for name in step.keys() - _KNOWN if step[name])
-        if unknown:
-            raise ApiError(
-                400,
-                10021,
-                f"The migrations have '{unknown[0]}', which the local Cloudflare does not have: new classes are "
-                "'new_sqlite_classes', and they stay with their Worker.",
-            )
-    return steps
-
-
-def _apply(classes: dict[str, str], step: Mapping[str, Any]) -> None:
-    for name in step.get("new_sqlite_classes") or ():
-        if name in classes:
-            raise ApiError(
-                400, 10074, f"Cannot apply new-sqlite-class migration to class '{name}': it has been applied."
-            )
-        classes[str(name)] = new_id()
-    for renamed in step.get("renamed_classes") or ():
-        old, new = str(renamed.get("from")), str(renamed.get("to"))
-        if new in classes:
-            raise ApiError(400, 10074, f"Cannot rename class '{old}' to '{new}': there is one of that name.")
-        classes[new] = _taken(classes, old, "rename")
-    for name in step.get("deleted_classes") or ():
-        _taken(classes, str(name), "delete")
-
-
-def _taken(classes: dict[str, str], name: str, what: str) -> str:
-    if name not in classes:
-        raise ApiError(
-            400, 10074, f"Cannot apply {what}-class migration to class '{name}': the Worker has no such class."
-        )
-    return classes.pop(name)
 
 
 async def list_(call: Call) -> Response:

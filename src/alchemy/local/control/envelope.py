@@ -24,13 +24,15 @@ class ApiError(Exception):
         status: of HTTP.
         code: Cloudflare's number.
         message: for people; clients must not match on it.
+        meta: what else is known of it, for clients.
     """
 
-    def __init__(self, status: int, code: int, message: str) -> None:
+    def __init__(self, status: int, code: int, message: str, *, meta: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.meta = meta
 
 
 def json_response(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -55,6 +57,8 @@ def success(
 
 def failure(error: ApiError) -> Response:
     """Return an error in the envelope. Clients are told not to repeat the request: nothing here is overloaded."""
-    errors = [{"code": error.code, "message": error.message}]
-    body = {"success": False, "errors": errors, "messages": [], "result": None}
+    told: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.meta is not None:
+        told["meta"] = error.meta
+    body = {"success": False, "errors": [told], "messages": [], "result": None}
     return json_response(body, status=error.status, headers={"x-should-retry": "false"})

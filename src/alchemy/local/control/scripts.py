@@ -14,9 +14,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from alchemy.local.control import bindings, classes
+from alchemy.local.control import bindings
 from alchemy.local.control.context import Call, Context, new_id, now
 from alchemy.local.control.envelope import ApiError, success
+from alchemy.local.control.lifecycle import Changed, changed
 from alchemy.local.control.uploads import digest, ordered, read_form
 from alchemy.local.runtime.plane import Workers
 from alchemy.local.runtime.preflight import ScriptRefused, preflight
@@ -35,7 +36,10 @@ KEPT_SETTINGS = (
     "tail_consumers",
     "usage_model",
 )
-_REFUSED = ("assets", "containers", "exports")
+_REFUSED = ("assets", "containers")
+
+Build = Callable[[Worker | None], Worker]
+Change = Callable[[Workers], Changed]
 
 
 async def put(call: Call) -> Response:
@@ -49,11 +53,8 @@ async def put(call: Call) -> Response:
     def build(current: Worker | None) -> Worker:
         base = current or Worker(name, tag, "", (), (), "", created_on=moment)
         keep = metadata.get("keep_bindings") or ()
-        own, migration_tag = classes.migrated(base, metadata.get("migrations"))
         return replace(
             base,
-            classes=own,
-            migration_tag=migration_tag,
             etag=digest(uploaded),
             modules=uploaded,
             bindings=bindings.resolve(metadata.get("bindings"), current, keep),
@@ -63,7 +64,12 @@ async def put(call: Call) -> Response:
             modified_on=moment,
         )
 
-    return success(show(await deploy(call.context, name, build)))
+    def change(workers: Workers) -> Changed:
+        return changed(workers, build(workers.get(name)), metadata, whole=True)
+
+    done = await deploy(call.context, name, change)
+    summary = {"exports_reconciliation": done.summary} if done.summary else {}
+    return success({**show(done.workers[name]), **summary})
 
 
 async def put_content(call: Call) -> Response:
@@ -77,36 +83,44 @@ async def put_content(call: Call) -> Response:
         worker = _present(name, current)
         return replace(worker, etag=digest(uploaded), modules=uploaded, modified_on=moment)
 
-    return success(show(await deploy(call.context, name, build)))
+    return success(show((await deploy(call.context, name, only(name, build))).workers[name]))
 
 
-async def deploy(context: Context, name: str, build: Callable[[Worker | None], Worker]) -> Worker:
-    """Try out and serve what `build` makes of the Worker as it is, and return it.
+def only(name: str, build: Build) -> Change:
+    """Give the change that makes one Worker what `build` says, and leaves its classes and all others as they are."""
+    return lambda workers: changed(workers, build(workers.get(name)), {}, whole=False)
 
-    `build` is called twice: to try it out, and when its turn has come, for another request may have changed it.
+
+async def deploy(context: Context, name: str, change: Change) -> Changed:
+    """Try out and serve what `change` makes of the Workers as they are, and return it.
+
+    `change` is called twice: to try it out, and when its turn has come, for another request may have changed it.
 
     Raises:
         ApiError: 10021 when it does not start; another code when something it is bound to is not there.
     """
-    candidate = build(context.plane.workers.get(name))
-    bindings.check_targets(candidate, await context.metadata.targets(), context.plane.workers)
+    tried = change(context.plane.workers)
+    bindings.check_targets(tried.workers[name], await context.metadata.targets(), tried.workers)
     try:
         async with context.plane.trials:
-            await preflight(candidate, context.plane.toolchain)
-        return await apply(context, name, build)
+            tried.judge(await preflight(tried.workers[name], context.plane.toolchain, probes=tried.probes))
+        return await apply(context, name, change)
     except ScriptRefused as refused:
         raise ApiError(400, 10021, str(refused)) from refused
 
 
-async def apply(context: Context, name: str, build: Callable[[Worker | None], Worker]) -> Worker:
-    """Serve what `build` makes of the Worker as it is, without trying it out; for changes that cannot break it."""
+async def apply(context: Context, name: str, change: Change) -> Changed:
+    """Serve what `change` makes of the Workers, without trying it out; for changes that cannot break it."""
+    done: list[Changed] = []
 
     async def edit(workers: Workers) -> Workers:
-        worker = build(workers.get(name))
-        bindings.check_targets(worker, await context.metadata.targets(), workers)
-        return {**workers, name: worker}
+        made = change(workers)
+        bindings.check_targets(made.workers[name], await context.metadata.targets(), made.workers)
+        done.append(made)
+        return made.workers
 
-    return (await context.plane.change(edit))[name]
+    after = await context.plane.change(edit)
+    return replace(done[-1], workers=after)
 
 
 async def list_(call: Call) -> Response:

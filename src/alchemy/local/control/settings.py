@@ -11,9 +11,11 @@ from starlette.responses import Response
 from alchemy.local.control import bindings
 from alchemy.local.control.context import Call, now
 from alchemy.local.control.envelope import ApiError, success
-from alchemy.local.control.scripts import KEPT_SETTINGS, apply, deploy, existing
+from alchemy.local.control.lifecycle import Changed, changed
+from alchemy.local.control.scripts import KEPT_SETTINGS, apply, deploy, existing, only
 from alchemy.local.control.shapes import object_or_none
 from alchemy.local.control.uploads import read_form
+from alchemy.local.runtime.plane import Workers
 from alchemy.local.runtime.worker import Worker
 
 _SCRIPT_SETTINGS = ("logpush", "observability", "tags", "tail_consumers")
@@ -25,24 +27,27 @@ async def get(call: Call) -> Response:
 
 
 async def patch(call: Call) -> Response:
-    """Change some of it: a form with the part `settings`. Bindings, when given, are given in full."""
+    """Change some of it: a form with the part `settings`. Bindings and `exports`, when given, are given in full."""
     name = existing(call).name
     given, _ = await read_form(call.request, "settings")
     moment = now()
 
     def build(current: Worker | None) -> Worker:
         worker = current or existing(call)
-        changed = replace(worker, modified_on=moment, settings=_merged(worker, given, KEPT_SETTINGS))
+        made = replace(worker, modified_on=moment, settings=_merged(worker, given, KEPT_SETTINGS))
         if given.get("bindings") is not None:
             keep = given.get("keep_bindings") or ()
-            changed = replace(changed, bindings=bindings.resolve(given["bindings"], worker, keep))
+            made = replace(made, bindings=bindings.resolve(given["bindings"], worker, keep))
         if given.get("compatibility_date"):
-            changed = replace(changed, compatibility_date=str(given["compatibility_date"]))
+            made = replace(made, compatibility_date=str(given["compatibility_date"]))
         if given.get("compatibility_flags") is not None:
-            changed = replace(changed, compatibility_flags=tuple(given["compatibility_flags"]))
-        return changed
+            made = replace(made, compatibility_flags=tuple(given["compatibility_flags"]))
+        return made
 
-    return success(_show(await deploy(call.context, name, build)))
+    def change(workers: Workers) -> Changed:
+        return changed(workers, build(workers.get(name)), given, whole=False)
+
+    return success(_show((await deploy(call.context, name, change)).workers[name]))
 
 
 async def get_script_settings(call: Call) -> Response:
@@ -59,7 +64,7 @@ async def patch_script_settings(call: Call) -> Response:
         worker = current or existing(call)
         return replace(worker, settings=_merged(worker, given, _SCRIPT_SETTINGS))
 
-    return success(_show_script_settings(await apply(call.context, name, build)))
+    return success(_show_script_settings((await apply(call.context, name, only(name, build))).workers[name]))
 
 
 async def list_secrets(call: Call) -> Response:
@@ -107,7 +112,7 @@ async def _change_secrets(call: Call, given: Mapping[str, Any]) -> Worker:
         kept = [each for each in worker.bindings if each["name"] not in given]
         return replace(worker, bindings=bindings.resolve([*kept, *new], worker, ()), modified_on=now())
 
-    return await apply(call.context, name, build)
+    return (await apply(call.context, name, only(name, build))).workers[name]
 
 
 def _secret(worker: Worker, name: str) -> Mapping[str, Any]:

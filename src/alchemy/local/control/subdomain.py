@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from alchemy.local.control.context import Call
 from alchemy.local.control.envelope import ApiError, success
-from alchemy.local.control.scripts import apply, existing
+from alchemy.local.control.scripts import apply, existing, only
 from alchemy.local.runtime.worker import Worker
 
 SETTING = "subdomain"
@@ -70,7 +70,7 @@ async def post(call: Call) -> Response:
         previews = bool(body.get("previews_enabled", worker.previews_enabled))
         return replace(worker, enabled=body["enabled"], previews_enabled=previews)
 
-    return success(_show(await apply(call.context, name, build)))
+    return success(_show((await apply(call.context, name, only(name, build))).workers[name]))
 
 
 async def delete(call: Call) -> Response:
@@ -80,7 +80,7 @@ async def delete(call: Call) -> Response:
     def build(current: Worker | None) -> Worker:
         return replace(current or existing(call), enabled=False, previews_enabled=False)
 
-    return success(_show(await apply(call.context, name, build)))
+    return success(_show((await apply(call.context, name, only(name, build))).workers[name]))
 
 
 def _show(worker: Worker) -> dict[str, Any]:

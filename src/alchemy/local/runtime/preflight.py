@@ -10,6 +10,8 @@ import asyncio
 import re
 import socket
 import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from alchemy.local._toolchain import Toolchain
@@ -28,15 +30,22 @@ class ScriptRefused(Exception):
     """The script does not start; the message is V8's or workerd's."""
 
 
-async def preflight(worker: Worker, toolchain: Toolchain) -> None:
+async def preflight(worker: Worker, toolchain: Toolchain, *, probes: Iterable[str] = ()) -> frozenset[str]:
     """Start the script by itself and stop it again.
+
+    Args:
+        probes: further classes to look for in it.
+
+    Returns:
+        The Durable Object classes that it does not export, of those that it has and of `probes`.
 
     An endless loop is recognised by the processor time it uses (two seconds), so a busy machine refuses nothing.
 
     Raises:
         ScriptRefused: it does not start.
     """
-    plan = wiring.scratch(worker)
+    names = {*worker.classes, *probes}
+    plan = wiring.scratch(replace(worker, classes={name: name for name in names}))
     with tempfile.TemporaryDirectory(prefix="alchemy-") as folder, socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -56,11 +65,8 @@ async def preflight(worker: Worker, toolchain: Toolchain) -> None:
         except WorkerdRefused as refused:
             raise ScriptRefused(_message(worker, refused)) from refused
         await workerd.stop(grace=0)
-        missing = _MISSING_CLASS.search(await asyncio.to_thread(log.read_text, "utf-8", "replace"))
-        if missing:
-            raise ScriptRefused(
-                f"Cannot create a Durable Object namespace: the class '{missing[1]}' is not exported by the script."
-            )
+        said = await asyncio.to_thread(log.read_text, "utf-8", "replace") if names else ""
+        return frozenset(_MISSING_CLASS.findall(said))
 
 
 def _message(worker: Worker, refused: WorkerdRefused) -> str:

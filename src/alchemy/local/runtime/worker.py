@@ -37,6 +37,8 @@ class Worker:
         settings: everything else of the upload's metadata that is only kept and shown (tags, observability …).
         classes: its Durable Object classes, with the ids of their namespaces.
         migration_tag: of the last migration of its classes; `None` before the first that had one.
+        declarative: its classes are as its `exports` say, and not made by migrations.
+        pending: classes that another Worker is to hand over to it, with that one's name.
         port: of 127.0.0.1, the same for the Worker's whole life unless another program takes it in between.
         enabled: whether it was made reachable (workers.dev); `None` when nobody has said so yet.
         previews_enabled: kept and shown, without effect here.
@@ -54,6 +56,8 @@ class Worker:
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     classes: Mapping[str, str] = field(default_factory=dict[str, str])
     migration_tag: str | None = None
+    declarative: bool = False
+    pending: Mapping[str, str] = field(default_factory=dict[str, str])
     port: int = 0
     enabled: bool | None = None
     previews_enabled: bool = False

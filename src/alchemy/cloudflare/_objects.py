@@ -1,0 +1,253 @@
+"""What has to become of a Worker's Durable Object classes: from what was, what is and what is wanted. Pure.
+
+A namespace is known by its id, which Cloudflare gives it and which stays when its class is renamed or moves. So what
+is computed from the namespaces of the account holds whatever part of an earlier upload took effect, and a second
+computation after an upload has nothing left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from alchemy.cloudflare.durable_object_namespace import DurableObjectNamespace
+from alchemy.errors import DeclarationError
+
+Metadata = dict[str, Any]
+_TAG = "alchemy-"
+
+
+class Namespace(NamedTuple):
+    """A namespace as the account has it."""
+
+    id: str
+    class_name: str
+    script: str
+
+
+class Known(NamedTuple):
+    """What a Worker's record keeps of one of its namespaces.
+
+    Attributes:
+        class_name: the class of the last upload, or of the one that was begun.
+        namespace: its id; empty before the first upload.
+        empty_on_delete: it may be deleted with its objects.
+    """
+
+    class_name: str
+    namespace: str = ""
+    empty_on_delete: bool = False
+
+
+class Move(NamedTuple):
+    """A class that another Worker hands over."""
+
+    fqn: str
+    class_name: str
+    source: Namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one upload has to do.
+
+    Attributes:
+        live: the classes that the Worker has afterwards, those that come from other Workers aside.
+        new: those of them that have no namespace yet.
+        renamed: from, to.
+        leaving: namespaces that nothing is bound to any more.
+        moves: classes that come from other Workers.
+        found: the namespace of each declared one, by FQN, where there is one on this script.
+    """
+
+    live: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    leaving: tuple[Namespace, ...] = ()
+    moves: tuple[Move, ...] = ()
+    found: Mapping[str, Namespace] | None = None
+
+
+def own_classes(name: str, bindings: Mapping[str, Any]) -> dict[str, DurableObjectNamespace]:
+    """Give the namespaces among the bindings whose classes are of the Worker `name` itself, by FQN.
+
+    Raises:
+        DeclarationError: two of them are of one class.
+    """
+    own = {
+        value.fqn: value
+        for value in bindings.values()
+        if isinstance(value, DurableObjectNamespace) and value.script in (None, name)
+    }
+    seen: dict[str, str] = {}
+    for value in own.values():
+        if value.class_name in seen:
+            raise DeclarationError(
+                f"{seen[value.class_name]!r} and {value.id!r} are both of the class {value.class_name!r} of the "
+                f"Worker {name!r}",
+                hint="bind the same DurableObjectNamespace twice instead",
+            )
+        seen[value.class_name] = value.id
+    return own
+
+
+def plan(
+    name: str,
+    wanted: Mapping[str, str],
+    known: Mapping[str, Known],
+    elsewhere: Mapping[str, Known],
+    account: Iterable[Namespace],
+) -> Plan:
+    """Compare.
+
+    Args:
+        name: the script.
+        wanted: class names by the FQN of their namespaces.
+        known: what the Worker's record keeps, by FQN.
+        elsewhere: what other records keep of namespaces that are, or were, of other scripts.
+        account: all namespaces that there are.
+
+    Raises:
+        DeclarationError: it cannot be done in one deploy; says how it can.
+    """
+    account = list(account)
+    here = {each.class_name: each for each in account if each.script == name}
+    found = _matched(wanted, known, here)
+    by_id = {each.id: each for each in account if each.script != name}
+    moves: list[Move] = []
+    for fqn, class_name in wanted.items():
+        source = by_id.get(elsewhere[fqn].namespace) if fqn in elsewhere and fqn not in found else None
+        if source is not None:
+            moves.append(Move(fqn, class_name, source))
+    moving = {move.fqn for move in moves}
+    kept = {each.id for each in found.values()}
+    made = Plan(
+        live=tuple(class_name for fqn, class_name in wanted.items() if fqn not in moving),
+        new=tuple(class_name for fqn, class_name in wanted.items() if fqn not in found and fqn not in moving),
+        renamed=tuple((found[fqn].class_name, to) for fqn, to in wanted.items() if _is_other(found.get(fqn), to)),
+        leaving=tuple(each for each in here.values() if each.id not in kept),
+        moves=tuple(moves),
+        found=found,
+    )
+    _check(name, made)
+    return made
+
+
+def _matched(
+    wanted: Mapping[str, str], known: Mapping[str, Known], here: Mapping[str, Namespace]
+) -> dict[str, Namespace]:
+    """Say which of the script's namespaces is which: by its id, by its class when it was made, by its class now.
+
+    The last is for a record that was lost, and for a resource that is called otherwise now.
+    """
+    by_id = {each.id: each for each in here.values()}
+    found: dict[str, Namespace] = {}
+    for fqn in wanted:
+        before = known.get(fqn)
+        match = before and (by_id.get(before.namespace) if before.namespace else here.get(before.class_name))
+        if match:
+            found[fqn] = match
+    for fqn, class_name in wanted.items():
+        match = here.get(class_name)
+        if match and fqn not in found and match not in found.values():
+            found[fqn] = match
+    return found
+
+
+def _is_other(namespace: Namespace | None, class_name: str) -> bool:
+    return namespace is not None and namespace.class_name != class_name
+
+
+def _check(name: str, made: Plan) -> None:
+    """Refuse what would need a class name twice: Cloudflare takes one entry a name."""
+    going = {old for old, _ in made.renamed} | {each.class_name for each in made.leaving}
+    again = sorted(going & {*made.live, *(move.class_name for move in made.moves)})
+    if again:
+        raise DeclarationError(
+            f"the class {again[0]!r} of the Worker {name!r} is to go and to come in one deploy",
+            hint="deploy twice: first without the one that comes, or with another class_name",
+        )
+
+
+def exports(made: Plan) -> Metadata:
+    """Give the entries for Cloudflare's declarative form."""
+    kind = {"type": "durable-object"}
+    entries: Metadata = {class_name: {**kind, "storage": "sqlite"} for class_name in made.live}
+    for old, new in made.renamed:
+        entries[old] = {**kind, "state": "renamed", "renamed_to": new}
+    for each in made.leaving:
+        entries[each.class_name] = {**kind, "state": "deleted"}
+    for move in made.moves:
+        entries[move.class_name] = {
+            **kind,
+            "state": "expecting-transfer",
+            "storage": "sqlite",
+            "transfer_from": move.source.script,
+        }
+    return entries
+
+
+def handover(move: Move, account: Iterable[Namespace], to: str) -> Metadata:
+    """Give the entries with which the Worker that has a class hands it over to the script `to`."""
+    kind = {"type": "durable-object"}
+    source = move.source
+    entries: Metadata = {
+        each.class_name: {**kind, "storage": "sqlite"} for each in account if each.script == source.script
+    }
+    return {**entries, source.class_name: {**kind, "state": "transferred", "transferred_to": to}}
+
+
+def migrations(made: Plan, tag: str | None) -> Metadata | None:
+    """Give the steps for the older form, with a tag that follows the script's; `None` when there are none."""
+    steps: list[Metadata] = []
+    if made.leaving:
+        steps.append({"deleted_classes": [each.class_name for each in made.leaving]})
+    if made.renamed:
+        steps.append({"renamed_classes": [{"from": old, "to": new} for old, new in made.renamed]})
+    if made.moves:
+        handed = [
+            {"from": move.source.class_name, "from_script": move.source.script, "to": move.class_name}
+            for move in made.moves
+        ]
+        steps.append({"transferred_classes": handed})
+    if made.new:
+        steps.append({"new_sqlite_classes": list(made.new)})
+    if not steps:
+        return None
+    expected = {"old_tag": tag} if tag else {}
+    return {**expected, "new_tag": _next_tag(tag), "steps": steps}
+
+
+def _next_tag(tag: str | None) -> str:
+    number = (tag or "").removeprefix(_TAG)
+    return f"{_TAG}{int(number) + 1 if number.isdecimal() else 1}"
+
+
+def remembered(data: Mapping[str, Any]) -> dict[str, Known]:
+    """Read what a record keeps."""
+    kept: Mapping[str, Mapping[str, Any]] = data.get("classes") or {}
+    return {fqn: Known(**entry) for fqn, entry in kept.items()}
+
+
+def to_remember(known: Mapping[str, Known]) -> dict[str, Any]:
+    """Give it as a record keeps it."""
+    return {fqn: each._asdict() for fqn, each in known.items()}
+
+
+def expected(made: Plan, own: Mapping[str, DurableObjectNamespace], known: Mapping[str, Known]) -> dict[str, Known]:
+    """Say what to keep before an upload: what will be, and what is leaving, with all that is known of it."""
+    found = made.found or {}
+    coming = {
+        fqn: Known(value.class_name, found[fqn].id if fqn in found else "", value.empty_on_delete)
+        for fqn, value in own.items()
+    }
+    arriving = {move.fqn: coming[move.fqn]._replace(namespace=move.source.id) for move in made.moves}
+    left = {each.id for each in made.leaving}
+    leaving = {fqn: each for fqn, each in known.items() if fqn not in own and each.namespace in left}
+    return {**coming, **arriving, **leaving}
+
+
+def of_script(name: str, account: Sequence[Namespace]) -> dict[str, str]:
+    """Give the ids of a script's namespaces by class."""
+    return {each.class_name: each.id for each in account if each.script == name}

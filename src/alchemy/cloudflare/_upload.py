@@ -1,0 +1,191 @@
+"""Uploading a Worker, and with it what becomes of its Durable Object classes.
+
+Cloudflare takes that in two forms. `exports` says what the classes shall be, and is sent first; where the API refuses
+it, `migrations` does, with steps and tags. A script that has had `exports` cannot go back, so that the record keeps
+which one its script has. See docs/decisions/durable-object-classes.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from alchemy.clients.cloudflare import Cloudflare
+from alchemy.clients.cloudflare_errors import calling
+from alchemy.cloudflare import _objects
+from alchemy.cloudflare._bindings import wire
+from alchemy.cloudflare._modules import Bundle
+from alchemy.cloudflare._objects import Namespace, Plan
+from alchemy.cloudflare.durable_object_namespace import DurableObjectNamespace
+from alchemy.cloudflare.worker import Worker
+from alchemy.errors import DeclarationError, ProviderError
+from alchemy.provider import Context
+
+EXPORTS, MIGRATIONS = "exports", "migrations"
+_REFUSES = frozenset({10061, 100405, 100406})
+"""Codes with which one form is refused and the other may be taken: an API that does not know `exports` passes over
+it, and then finds no such class for the binding (10061); a script that has one form does not take the other."""
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is uploaded.
+
+    Attributes:
+        date: the compatibility date.
+    """
+
+    name: str
+    worker: Worker
+    bundle: Bundle
+    date: str
+
+
+async def upload(ctx: Context[Worker], api: Cloudflare, script: Script) -> str:
+    """Upload it, and give its etag. What the record keeps of the classes is durable before and right after.
+
+    Raises:
+        DeclarationError: a class with objects would be deleted without a word, or it cannot be done in one deploy.
+        ProviderError: Cloudflare refused; nothing was changed.
+    """
+    own = _objects.own_classes(script.name, script.worker.bindings)
+    known = _objects.remembered(ctx.data)
+    if not own and not known:
+        return await _send(api, script, {})
+    return await _Lifecycle(ctx, api, script, own, known).upload()
+
+
+async def _send(api: Cloudflare, script: Script, lifecycle: Mapping[str, Any], *, without: Collection[str] = ()) -> str:
+    """Send the script, `without` some of its bindings."""
+    with calling(f"upload the Worker {script.name!r}", service="workers", kind="create"):
+        return await _put(api, script, lifecycle, without)
+
+
+async def _put(api: Cloudflare, script: Script, lifecycle: Mapping[str, Any], without: Collection[str]) -> str:
+    """Make the request. Apart from its caller, so that secrets in clear are in no frame that an error shows."""
+    worker, bundle = script.worker, script.bundle
+    metadata: dict[str, Any] = {
+        "main_module": bundle.main.name,
+        "bindings": [wire(key, value, script.name) for key, value in worker.bindings.items() if key not in without],
+        "compatibility_date": script.date,
+        "compatibility_flags": list(worker.compatibility_flags),
+        "observability": {"enabled": worker.observability},
+        **lifecycle,
+    }
+    made = await api.sdk.workers.scripts.update(
+        script.name,
+        account_id=api.account_id,
+        metadata=cast("Any", metadata),
+        files=[(module.name, module.content, module.type) for module in bundle.modules],
+    )
+    return made.etag or ""
+
+
+class _Lifecycle:
+    """One upload of a Worker that has, or had, Durable Object classes."""
+
+    def __init__(
+        self,
+        ctx: Context[Worker],
+        api: Cloudflare,
+        script: Script,
+        own: Mapping[str, DurableObjectNamespace],
+        known: Mapping[str, _objects.Known],
+    ) -> None:
+        self.ctx = ctx
+        self.api = api
+        self.script = script
+        self.own = own
+        self.known = known
+        self.wanted = {fqn: value.class_name for fqn, value in own.items()}
+
+    async def upload(self) -> str:
+        made = await self._plan()
+        await self._refuse_loss(made)
+        await self._keep(_objects.expected(made, self.own, self.known))
+        etag = await self._in_either_form(made)
+        after = _objects.of_script(self.script.name, await namespaces(self.api))
+        settled = {
+            fqn: _objects.Known(value.class_name, after.get(value.class_name, ""), value.empty_on_delete)
+            for fqn, value in self.own.items()
+        }
+        self.ctx.data["classes"] = _objects.to_remember(settled)
+        return etag
+
+    async def _plan(self) -> Plan:
+        elsewhere: dict[str, _objects.Known] = {}
+        return _objects.plan(self.script.name, self.wanted, self.known, elsewhere, await namespaces(self.api))
+
+    async def _keep(self, known: Mapping[str, _objects.Known]) -> None:
+        """Make durable what is about to be, so that a run after a crash knows each namespace by what it had become."""
+        kept = _objects.to_remember(known)
+        if kept != self.ctx.data.get("classes"):
+            self.ctx.data["classes"] = kept
+            await self.ctx.checkpoint()
+
+    async def _refuse_loss(self, made: Plan) -> None:
+        words = {each.namespace for each in self.known.values() if each.empty_on_delete}
+        for each in made.leaving:
+            if each.id not in words and await has_objects(self.api, each):
+                raise _loss(each)
+
+    async def _in_either_form(self, made: Plan) -> str:
+        """Upload in the form that the script has, else in that which Cloudflare takes."""
+        first = self.ctx.data.get("lifecycle") or EXPORTS
+        second = MIGRATIONS if first == EXPORTS else EXPORTS
+        try:
+            return await self._in_form(first, made)
+        except ProviderError as refused:
+            if refused.code not in _REFUSES:
+                raise
+            try:
+                return await self._in_form(second, made)
+            except ProviderError:
+                raise refused from None  # neither is taken: the first says why
+
+    async def _in_form(self, form: str, made: Plan) -> str:
+        if form == EXPORTS:
+            etag = await _send(self.api, self.script, {"exports": _objects.exports(made)})
+        else:
+            steps = _objects.migrations(made, await self._tag())
+            etag = await _send(self.api, self.script, {"migrations": steps} if steps else {})
+        self.ctx.data["lifecycle"] = form
+        return etag
+
+    async def _tag(self) -> str | None:
+        """Look up the tag of the last migration."""
+        with calling("list the Workers", service="workers", kind="list"):
+            async for script in self.api.sdk.workers.scripts.list(account_id=self.api.account_id):
+                if script.id == self.script.name:
+                    return script.migration_tag
+        return None
+
+
+async def namespaces(api: Cloudflare) -> list[Namespace]:
+    """List the Durable Object namespaces of the account."""
+    found: list[Namespace] = []
+    with calling("list the Durable Object namespaces", service="workers", kind="list"):
+        async for each in api.sdk.durable_objects.namespaces.list(account_id=api.account_id, per_page=_PAGE):
+            found.append(Namespace(each.id or "", each.class_ or "", each.script or ""))
+    return found
+
+
+async def has_objects(api: Cloudflare, namespace: Namespace) -> bool:
+    """Say whether there is an object of a class."""
+    with calling(f"list the objects of the class {namespace.class_name!r}", service="workers", kind="list"):
+        async for _ in api.sdk.durable_objects.namespaces.objects.list(
+            namespace.id, account_id=api.account_id, limit=10
+        ):
+            return True
+    return False
+
+
+def _loss(namespace: Namespace) -> DeclarationError:
+    return DeclarationError(
+        f"the Worker {namespace.script!r} would lose the class {namespace.class_name!r}, which has objects: nothing "
+        "is bound to it any more",
+        hint="bind it again; or, to delete it with all that its objects have stored, declare its "
+        "DurableObjectNamespace with empty_on_delete=True, deploy, and then take it away",
+    )

@@ -1,0 +1,87 @@
+"""Durable Object namespaces: classes of a Worker whose objects keep what they store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from alchemy.cloudflare.provider import CloudflareProvider
+from alchemy.errors import DeclarationError
+from alchemy.provider import Context, Recover
+from alchemy.resource import Resource, output, prop
+
+if TYPE_CHECKING:
+    from alchemy.cloudflare.worker import Worker
+else:
+    Worker = Resource  # that module imports this one; what else is a resource, `fingerprint` refuses
+
+_IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
+
+
+class DurableObjectNamespace(
+    Resource,
+    kind="cloudflare::DurableObjectNamespace",
+    provider="alchemy.cloudflare.durable_object_namespace:DurableObjectNamespaceProvider",
+    reference=("class_name", "script", "empty_on_delete"),
+):
+    """A Durable Object namespace: a class, and what its objects have stored, in SQLite.
+
+    It is made by the upload of the Worker that it is bound to, and its id says what it is from one run to the next:
+    with another `class_name` the class is renamed, bound to another Worker it moves there, and its data stays. When
+    no Worker is bound to it any more, the class is deleted.
+
+    Attributes:
+        class_name: the class that the Worker's entrypoint exports.
+        script_name: the Worker that has the class, or its name, when it is another than the one that is bound to it.
+            That one is deployed before, and deleted after. By default the Worker itself.
+        empty_on_delete: delete its objects with it. Without it, a deploy deletes no class that has objects.
+        script: the name of that other Worker; `None`: the class is of the Worker that is bound to it.
+
+    Source: https://developers.cloudflare.com/durable-objects/reference/durable-objects-migrations/
+    """
+
+    class_name: str
+    script_name: str | Worker | None = prop(default=None)
+    empty_on_delete: bool = False
+    script: str | None = output()
+
+    def fingerprint(self) -> Mapping[str, Any] | None:
+        """Check what types cannot say.
+
+        Raises:
+            DeclarationError: `class_name` cannot be that of a class, or `script_name` is another resource.
+        """
+        if not _IDENTIFIER.fullmatch(self.class_name):
+            raise DeclarationError(
+                f"{self._kind} {self.id!r} has the class_name {self.class_name!r}, which is no name of a class",
+                hint="write it as the entrypoint exports it",
+            )
+        of = self.script_name
+        if isinstance(of, Resource) and type(of)._kind != "cloudflare::Worker":
+            raise DeclarationError(
+                f"{self._kind} {self.id!r} has a {type(of).__name__} as script_name", hint="pass a Worker, or its name"
+            )
+        return None
+
+
+class DurableObjectNamespaceProvider(CloudflareProvider[DurableObjectNamespace]):
+    """Handles `cloudflare::DurableObjectNamespace`: only its record. The Worker's upload does the rest."""
+
+    recover: ClassVar[Recover] = "again"
+
+    async def create(
+        self, ctx: Context[DurableObjectNamespace], want: DurableObjectNamespace
+    ) -> DurableObjectNamespace:
+        """Say whose class it is."""
+        of = want.script_name
+        return ctx.result(script=of if of is None or isinstance(of, str) else of.script_name)
+
+    async def update(
+        self, ctx: Context[DurableObjectNamespace], want: DurableObjectNamespace, have: DurableObjectNamespace
+    ) -> DurableObjectNamespace:
+        """Say so again; the Workers that are bound to it are uploaded after it."""
+        return await self.create(ctx, want)
+
+    async def delete(self, ctx: Context[DurableObjectNamespace], have: DurableObjectNamespace) -> None:
+        """Forget it. The class went with the upload that had no binding to it any more, or with its Worker."""
