@@ -24,6 +24,8 @@ from alchemy.local._lifecycle import (
     status,
     stop,
 )
+from alchemy.local._object_storage import StoredObject
+from alchemy.local._objects import ObjectClass, delete_object, evict_all_objects, evict_object, object_classes
 from alchemy.local._pins import NEWEST_COMPATIBILITY_DATE
 from alchemy.local._toolchain import Report, cache_dir, install
 
@@ -32,14 +34,20 @@ __all__ = [
     "NEWEST_COMPATIBILITY_DATE",
     "LocalCloudflare",
     "LocalCloudflareError",
+    "ObjectClass",
     "Report",
     "Status",
+    "StoredObject",
     "ToolchainError",
     "WorkerStatus",
     "cache_dir",
+    "delete_object",
     "environment",
+    "evict_all_objects",
+    "evict_object",
     "install",
     "local_cloudflare",
+    "object_classes",
     "reset",
     "start",
     "status",

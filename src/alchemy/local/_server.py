@@ -35,7 +35,7 @@ from alchemy.local._errors import LocalCloudflareError
 from alchemy.local._flock import FileLock
 from alchemy.local._metadata import Metadata
 from alchemy.local._toolchain import Toolchain
-from alchemy.local.control import app, subdomain
+from alchemy.local.control import app, objects, subdomain
 from alchemy.local.control.context import Call, Context, new_id, route
 from alchemy.local.control.envelope import json_response
 from alchemy.local.runtime import wiring
@@ -186,6 +186,7 @@ def _uvicorn(context: Context, stop: asyncio.Event) -> _Uvicorn:
     own = (
         route(context, "GET", "/status", status, below="/_alchemy"),
         route(context, "POST", "/stop", stop_, below="/_alchemy"),
+        *objects.routes(context),
     )
     config = uvicorn.Config(
         app.build(context, own),

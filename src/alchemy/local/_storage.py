@@ -3,7 +3,8 @@
 ```
 storage/d1/miniflare-D1DatabaseObject/<object id>.sqlite     also kv and r2
 storage/kv/<namespace id>/blobs/…                            values; the same for r2 with the bucket's id
-storage/do/<namespace id>/<object id>.sqlite                 Durable Objects of Workers
+storage/do/<namespace id>/<object id>.sqlite                 Durable Objects of Workers: see `_object_storage`
+storage/names/<namespace id>/<object id>                     what such an object is called
 ```
 
 The object id is workerd's: HMAC-SHA256 of the name under SHA-256 of the unique key, cut to 16 bytes, and then 16
@@ -21,20 +22,39 @@ from pathlib import Path
 from alchemy.local.runtime.wiring import unique_key
 
 KINDS = ("d1", "kv", "r2")
-OBJECTS = "do"
+OBJECTS, NAMES = "do", "names"
 
 
 def prepare(storage: Path) -> None:
     """Make the folders that workerd expects to find."""
-    for kind in (*KINDS, OBJECTS):
+    for kind in (*KINDS, OBJECTS, NAMES):
         (storage / kind).mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def object_id(kind: str, name: str) -> str:
     """Return the name of the storage file of one database, namespace or bucket, without its ending."""
-    key = hashlib.sha256(unique_key(kind).encode()).digest()
-    base = hmac.digest(key, name.encode(), "sha256")[:16]
-    return (base + hmac.digest(key, base, "sha256")[:16]).hex()
+    return id_from_name(unique_key(kind), name)
+
+
+def id_from_name(namespace: str, name: str) -> str:
+    """Return the id of the Durable Object of that name, as `idFromName` does; `namespace` is the unique key."""
+    return _signed(namespace, hmac.digest(_key(namespace), name.encode(), "sha256")[:16])
+
+
+def is_object_id(namespace: str, text: str) -> bool:
+    """Say whether `idFromString` would take this: an id made in another namespace is none."""
+    try:
+        return text == _signed(namespace, bytes.fromhex(text)[:16])
+    except ValueError:
+        return False
+
+
+def _signed(namespace: str, base: bytes) -> str:
+    return (base + hmac.digest(_key(namespace), base, "sha256")[:16]).hex()
+
+
+def _key(namespace: str) -> bytes:
+    return hashlib.sha256(namespace.encode()).digest()
 
 
 def delete(storage: Path, kind: str, name: str) -> None:
@@ -42,7 +62,7 @@ def delete(storage: Path, kind: str, name: str) -> None:
 
     A Worker that still has it open keeps what it has open until the next reload, and nothing reaches the disk again.
     """
-    _delete_object(storage / kind / unique_key(kind), object_id(kind, name))
+    delete_files(storage / kind / unique_key(kind), object_id(kind, name))
     shutil.rmtree(storage / kind / name, ignore_errors=True)
 
 
@@ -56,7 +76,7 @@ def sweep(storage: Path, kind: str, names: Iterable[str]) -> None:
     folder = storage / kind / unique_key(kind)
     for file in folder.glob("*.sqlite"):
         if file.stem not in objects and file.stem != "metadata":
-            _delete_object(folder, file.stem)
+            delete_files(folder, file.stem)
     for values in (storage / kind).iterdir():
         if values.name not in kept and values != folder:
             shutil.rmtree(values, ignore_errors=True)
@@ -70,17 +90,19 @@ def objects(storage: Path, namespace: str) -> list[str]:
 
 def delete_namespace(storage: Path, namespace: str) -> None:
     """Delete the data of all Durable Objects of a namespace that no Worker has any more. Blocks."""
-    shutil.rmtree(storage / OBJECTS / namespace, ignore_errors=True)
+    for kind in (OBJECTS, NAMES):
+        shutil.rmtree(storage / kind / namespace, ignore_errors=True)
 
 
 def sweep_namespaces(storage: Path, namespaces: Iterable[str]) -> None:
     """Delete the data of all namespaces but these: what a process that was killed did not come to. Blocks."""
     kept = set(namespaces)
-    for folder in (storage / OBJECTS).iterdir():
-        if folder.name not in kept:
-            delete_namespace(storage, folder.name)
+    folders = [*(storage / OBJECTS).iterdir(), *(storage / NAMES).iterdir()]
+    for name in {folder.name for folder in folders} - kept:
+        delete_namespace(storage, name)
 
 
-def _delete_object(folder: Path, stem: str) -> None:
+def delete_files(folder: Path, stem: str) -> None:
+    """Delete an object's database file and its journal; that nothing is there is success. Blocks."""
     for ending in (".sqlite", ".sqlite-wal", ".sqlite-shm"):
         (folder / f"{stem}{ending}").unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from alchemy.local.runtime import wiring
 from alchemy.local.runtime.worker import Module, Resources, Worker
 
@@ -64,3 +66,15 @@ def test_a_source_map_is_left_out() -> None:
     """A kind of module that only tools read reaches no configuration."""
     mapped = Worker("w", "", "", (MODULE, Module("index.js.map", "application/source-map", b"{}")), (), "2026-07-01")
     assert "index.js.map" not in plan(mapped).text()
+
+
+def test_a_class_is_wired_with_what_notes_names() -> None:
+    """A served Worker's binding writes its objects' names down; that of one which is only tried out does not."""
+    binding = {"type": "durable_object_namespace", "name": "ROOM", "class_name": "Room"}
+    holder = replace(worker("w", binding), classes={"Room": "ns1"})
+    text = plan(holder).text()
+    assert 'name = "ROOM", wrapped = (moduleName = "alchemy:names"' in text
+    assert '(name = "id", text = "ns1")' in text
+    assert '(name = "do/ns1", durableObjectNamespace = (serviceName = "worker:w", className = "Room"))' in text
+    assert 'name = "ROOM", durableObjectNamespace = (' in wiring.scratch(holder).text()
+    assert '(name = "ROOM", service = (name = "gone"))' in plan(worker("w", binding)).text()

@@ -1,7 +1,7 @@
 """The part of Cloudflare's REST API that is served here.
 
 Below `/client/v4`, where the official clients look. What is not here answers 404 with code 7000, in the envelope.
-Besides, `/_alchemy/status` and `/_alchemy/stop`, for this package's own use with the same token.
+Besides, `/_alchemy/status`, `/_alchemy/stop` and `/_alchemy/objects`, for this package's own use with the same token.
 """
 
 from __future__ import annotations

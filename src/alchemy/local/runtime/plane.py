@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from alchemy.local import _storage
@@ -44,6 +44,7 @@ _PING_EVERY, _PING_SECONDS = 5.0, 10.0
 class _Change:
     edit: Edit
     done: asyncio.Future[Workers]
+    between: Callable[[], None] | None = None
 
     def succeed(self, workers: Workers) -> None:
         if not self.done.done():  # its caller may have gone away
@@ -96,18 +97,31 @@ class DataPlane:
             ScriptRefused: workerd did not come up with it; all is as it was.
             Exception: whatever `edit` raised; all is as it was.
         """
-        change = _Change(edit, asyncio.get_running_loop().create_future())
-        self._changes.append(change)
-        self._wake.set()
-        return await change.done
+        return await self._take_turn(_Change(edit, asyncio.get_running_loop().create_future()))
 
     async def refresh(self) -> None:
         """Wire the Workers anew, after something that they may be bound to has gone."""
+        await self.change(_same)
 
-        async def same(workers: Workers) -> Workers:
-            return workers
+    async def restart(self, between: Callable[[], None]) -> None:
+        """Stop workerd, do something while nothing is open, and start it again with the same Workers.
 
-        await self.change(same)
+        Every Durable Object goes from memory, also one that cannot be evicted. Requests in flight are given as long as
+        for a change of the Workers; new ones wait.
+
+        Args:
+            between: blocks. It is called again when workerd has to be started in more than one attempt.
+
+        Raises:
+            ScriptRefused: workerd did not come up again.
+            Exception: whatever `between` raised; workerd runs again.
+        """
+        await self._take_turn(_Change(_same, asyncio.get_running_loop().create_future(), between))
+
+    async def _take_turn(self, change: _Change) -> Workers:
+        self._changes.append(change)
+        self._wake.set()
+        return await change.done
 
     async def serve(self, ready: asyncio.Event, *, entry_port: int = 0) -> None:
         """Bring up what is written down, set `ready`, and serve until cancelled; then workerd is stopped.
@@ -188,7 +202,7 @@ class DataPlane:
         after, accepted = await self._edited(changes)
         try:
             if accepted:
-                await self._take_over(before, after)
+                await self._take_over(before, after, [each.between for each in accepted if each.between])
         except WorkerdRefused as refused:
             await self._go_back(before)
             if len(accepted) == 1:
@@ -219,9 +233,9 @@ class DataPlane:
                 accepted.append(change)
         return workers, accepted
 
-    async def _take_over(self, before: Workers, after: Workers) -> None:
+    async def _take_over(self, before: Workers, after: Workers, between: Sequence[Callable[[], None]]) -> None:
         after = await self._listen(after)
-        await self._switch(after)
+        await self._switch(after, between)
         await self._metadata.replace_workers(before, after)
         self._workers = after
         self._forget_listeners()
@@ -240,12 +254,12 @@ class DataPlane:
         self.doors.keep(names)
         self.listeners.keep(names)
 
-    async def _switch(self, workers: Workers) -> None:
-        """Run exactly these Workers; nothing to do when that is what runs."""
+    async def _switch(self, workers: Workers, between: Sequence[Callable[[], None]] = ()) -> None:
+        """Run exactly these Workers, and do something `between`; nothing to do when that is what runs."""
         targets = await self._metadata.targets()
         plan = wiring.data_plane(workers, targets, storage=str(self.data.storage), admin_token=self.admin_token)
         wanted = (plan.text(), plan.environment)
-        if self._workerd is not None and self._running == wanted:
+        if self._workerd is not None and self._running == wanted and not between:
             return
         config = self.data.run / "config.capnp"
         await asyncio.to_thread(write_files, config, plan)
@@ -253,6 +267,8 @@ class DataPlane:
         if self._workerd is not None:
             old, self._workerd = self._workerd, None
             await self._retire(old)
+        for work in between:
+            await asyncio.to_thread(work)
         names = [wiring.ADMIN, wiring.ENTRY, *(f"worker:{name}" for name in workers)]
         self._workerd = await Workerd.start(
             self.toolchain,
@@ -297,6 +313,10 @@ class DataPlane:
         if asyncio.get_running_loop().time() - self._began > _STEADY:
             self._pause = _SHORTEST
         self._wake.set()
+
+
+async def _same(workers: Workers) -> Workers:
+    return workers
 
 
 def _namespaces(workers: Workers) -> set[str]:

@@ -20,6 +20,7 @@ from alchemy.local.runtime.worker import Module, Resources, Worker
 
 ADMIN, ENTRY = "admin", "entry"
 ADMIN_TOKEN = "ALCHEMY_ADMIN_TOKEN"
+_NAMES_MODULE = "alchemy:names"
 
 _OUR_DATE = "2026-07-01"
 _SIMULATOR_DATE = "2023-07-24"
@@ -86,16 +87,20 @@ class Wiring:
         """Listen; the address is never used, because a descriptor always takes its place."""
         self.sockets.append({"name": name, "address": "127.0.0.1:0", "service": service, "http": {}})
 
-    def own_worker(self, name: str, *, bindings: Iterable[Value] = ()) -> None:
+    def own_module(self, name: str) -> Embed:
+        """Add one of this package's own scripts, `js/<name>.js`, and return the reference to it."""
+        return self.embed(resources.files("alchemy.local.runtime").joinpath("js", f"{name}.js").read_bytes())
+
+    def own_worker(self, name: str, *, bindings: Iterable[Value] = (), flags: Iterable[str] = ()) -> None:
         """Add one of this package's own workers, `js/<name>.js`."""
-        source = resources.files("alchemy.local.runtime").joinpath("js", f"{name}.js").read_bytes()
-        module: Value = {"name": f"{name}.js", "esModule": self.embed(source)}
-        self.services.append(
-            {
-                "name": name,
-                "worker": {"modules": [module], "compatibilityDate": _OUR_DATE, "bindings": list(bindings)},
-            }
-        )
+        module: Value = {"name": f"{name}.js", "esModule": self.own_module(name)}
+        definition: dict[str, Value] = {
+            "modules": [module],
+            "compatibilityDate": _OUR_DATE,
+            "compatibilityFlags": list(flags),
+            "bindings": list(bindings),
+        }
+        self.services.append({"name": name, "worker": definition})
 
 
 def data_plane(workers: Mapping[str, Worker], targets: Resources, *, storage: str, admin_token: str) -> Wiring:
@@ -110,12 +115,13 @@ def data_plane(workers: Mapping[str, Worker], targets: Resources, *, storage: st
     for kind in _SIMULATORS:
         _simulator(wiring, kind, storage)
     wiring.services.append({"name": "do:storage", "disk": {"path": f"{storage}/do", "writable": True}})
+    wiring.services.append({"name": "do:names", "disk": {"path": f"{storage}/names", "writable": True}})
     _cache(wiring)
     for worker in workers.values():
         wiring.services.append(user_worker(wiring, worker, targets=targets, peers=workers))
         wiring.socket(f"worker:{worker.name}", f"worker:{worker.name}" if worker.served else "disabled")
     wiring.environment[ADMIN_TOKEN] = admin_token
-    wiring.own_worker("admin", bindings=_admin_bindings())
+    wiring.own_worker("admin", bindings=_admin_bindings(workers), flags=["unsafe_module"])
     wiring.socket(ADMIN, "admin")
     served = (worker.name for worker in workers.values() if worker.served)
     wiring.own_worker("entry", bindings=[{"name": name, "service": {"name": f"worker:{name}"}} for name in served])
@@ -125,6 +131,7 @@ def data_plane(workers: Mapping[str, Worker], targets: Resources, *, storage: st
             "modules": [
                 {"name": "miniflare:shared", "esModule": Embed("/shared/index.worker.js")},
                 {"name": "miniflare:zod", "esModule": Embed("/shared/zod.worker.js")},
+                {"name": _NAMES_MODULE, "esModule": wiring.own_module("names"), "internal": True},
             ]
         }
     )
@@ -150,7 +157,7 @@ def user_worker(
     """Return the service of a user's Worker. With `targets=None` all its bindings lead to `empty`."""
     modules = [_module(wiring, module) for module in worker.modules if module.type not in IGNORED_MODULE_TYPES]
     bindings = [
-        _object_class(binding, worker, peers)
+        _object_class(binding, worker, peers, named=targets is not None)
         if binding["type"] == "durable_object_namespace"
         else _binding(wiring, binding, targets, peers)
         for binding in worker.bindings
@@ -202,14 +209,27 @@ def _binding(
             raise ValueError(f"a binding of type {other!r} cannot be wired")
 
 
-def _object_class(binding: Mapping[str, Any], worker: Worker, peers: Mapping[str, Worker]) -> Mapping[str, Value]:
+def _object_class(
+    binding: Mapping[str, Any], worker: Worker, peers: Mapping[str, Worker], *, named: bool
+) -> Mapping[str, Value]:
+    """Return the binding to a class; if `named`, one that writes down what its objects are called."""
     name, class_name = str(binding["name"]), binding_target(binding)
     script = str(binding.get("script_name") or worker.name)
-    if script == worker.name:
-        return {"name": name, "durableObjectNamespace": {"className": class_name}}
-    if script not in peers or class_name not in peers[script].classes:
+    holder = worker if script == worker.name else peers.get(script)
+    if holder is None or class_name not in holder.classes:
         return {"name": name, "service": {"name": "gone" if peers else "empty"}}
-    return {"name": name, "durableObjectNamespace": {"serviceName": f"worker:{script}", "className": class_name}}
+    if not named:
+        return {"name": name, "durableObjectNamespace": _class_of(holder, class_name)}
+    inner: list[Value] = [
+        {"name": "namespace", "durableObjectNamespace": _class_of(holder, class_name)},
+        {"name": "id", "text": holder.classes[class_name]},
+        {"name": "names", "service": {"name": "do:names"}},
+    ]
+    return {"name": name, "wrapped": {"moduleName": _NAMES_MODULE, "innerBindings": inner}}
+
+
+def _class_of(holder: Worker, class_name: str) -> Mapping[str, Value]:
+    return {"serviceName": f"worker:{holder.name}", "className": class_name}
 
 
 def binding_target(binding: Mapping[str, Any]) -> str:
@@ -307,11 +327,13 @@ def _object_binding(name: str, kind: str) -> Value:
     }
 
 
-def _admin_bindings() -> list[Value]:
-    return [
-        {"name": "TOKEN", "fromEnvironment": ADMIN_TOKEN},
-        *(_object_binding(kind.upper(), kind) for kind in _SIMULATORS),
-    ]
+def _admin_bindings(workers: Mapping[str, Worker]) -> list[Value]:
+    bindings: list[Value] = [{"name": "TOKEN", "fromEnvironment": ADMIN_TOKEN}]
+    bindings += [_object_binding(kind.upper(), kind) for kind in _SIMULATORS]
+    for worker in workers.values():
+        for class_name, namespace in worker.classes.items():
+            bindings.append({"name": f"do/{namespace}", "durableObjectNamespace": _class_of(worker, class_name)})
+    return bindings
 
 
 def _cache(wiring: Wiring) -> None:

@@ -1,0 +1,127 @@
+"""What is stored for the Durable Objects of Workers, and which of them are in memory.
+
+workerd opens an object's SQLite file when it constructs the object, and closes it when it lets the object go. While
+it is open, SQLite holds a lock on it; so whoever asks the kernel for that lock knows whether the object is in memory,
+without waking it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from alchemy.local import _storage
+
+_LOCK = "=qqihh" if sys.platform == "darwin" else "=hh4xqqi4x"
+"""How the kernel lays out a `struct flock`: on macOS start, length, process, type, whence; on Linux type and whence
+first."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What is on disk for one Durable Object.
+
+    Attributes:
+        id: 64 hexadecimal digits.
+        name: what it was asked for by; `None` when it has no name, or none was ever seen.
+        size: of its database, in bytes, with the part that is still in its journal.
+        written: when something was last written, in seconds since the epoch.
+        in_memory: whether it is constructed right now.
+    """
+
+    id: str
+    name: str | None
+    size: int
+    written: float
+    in_memory: bool
+
+
+def stored(storage: Path, namespace: str) -> list[StoredObject]:
+    """List the objects of a namespace that were ever constructed, by name and then by id. Blocks."""
+    found = [_look(storage, namespace, object_id) for object_id in _storage.objects(storage, namespace)]
+    there = [each for each in found if each is not None]
+    return sorted(there, key=lambda each: (each.name is None, each.name or "", each.id))
+
+
+def _look(storage: Path, namespace: str, object_id: str) -> StoredObject | None:
+    database, journal = _files(storage, namespace, object_id)
+    sizes, moments = list[int](), list[float]()
+    for file in (database, journal):
+        with contextlib.suppress(FileNotFoundError):
+            found = file.stat()
+            sizes.append(found.st_size)
+            moments.append(found.st_mtime)
+    if not sizes:
+        return None
+    return StoredObject(
+        id=object_id,
+        name=_name(storage, namespace, object_id),
+        size=sum(sizes),
+        written=max(moments),
+        in_memory=is_in_memory(storage, namespace, object_id),
+    )
+
+
+def _files(storage: Path, namespace: str, object_id: str) -> tuple[Path, Path]:
+    folder = storage / _storage.OBJECTS / namespace
+    return folder / f"{object_id}.sqlite", folder / f"{object_id}.sqlite-wal"
+
+
+def _name(storage: Path, namespace: str, object_id: str) -> str | None:
+    try:
+        return (storage / _storage.NAMES / namespace / object_id).read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return None
+
+
+def is_in_memory(storage: Path, namespace: str, object_id: str) -> bool:
+    """Say whether workerd has the object in memory. Blocks."""
+    try:
+        descriptor = os.open(_files(storage, namespace, object_id)[0], os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:  # asked, not taken: an object that is just being constructed must not find its file locked
+        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, _lock(fcntl.F_WRLCK))
+    finally:
+        os.close(descriptor)
+    return _kind(answer) != fcntl.F_UNLCK
+
+
+def _lock(kind: int) -> bytes:
+    """Describe a lock on a whole file."""
+    if sys.platform == "darwin":
+        return struct.pack(_LOCK, 0, 0, 0, kind, os.SEEK_SET)
+    return struct.pack(_LOCK, kind, os.SEEK_SET, 0, 0, 0)
+
+
+def _kind(lock: bytes) -> int:
+    kind: int = struct.unpack(_LOCK, lock)[3 if sys.platform == "darwin" else 0]
+    return kind
+
+
+def remove(storage: Path, namespace: str, object_id: str) -> int:
+    """Delete what is stored for one object, its alarm included, and return how many bytes that were. Blocks.
+
+    workerd must not be running: it would go on writing to the files of an object that it has in memory.
+    """
+    found = _look(storage, namespace, object_id)
+    folder = storage / _storage.OBJECTS / namespace
+    _storage.delete_files(folder, object_id)
+    (storage / _storage.NAMES / namespace / object_id).unlink(missing_ok=True)
+    _forget_alarm(folder / "metadata.sqlite", object_id)
+    return found.size if found is not None else 0
+
+
+def _forget_alarm(metadata: Path, object_id: str) -> None:
+    # workerd keeps all alarms of a namespace in one table; one that is left over would construct the object again.
+    if not metadata.exists():
+        return
+    with contextlib.closing(sqlite3.connect(metadata, isolation_level=None)) as database:
+        if database.execute("SELECT 1 FROM sqlite_master WHERE name = '_cf_ALARM'").fetchone():
+            database.execute("DELETE FROM _cf_ALARM WHERE actor_id = ?", (object_id,))
