@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack, cast, overload
 
 from alchemy import config
-from alchemy.config import AppOptions, Launch, NestedOptions
+from alchemy.config import AppOptions, Launch, NestedOptions, given_options
 from alchemy.engine.removal import remove
 from alchemy.errors import ConfigurationError, DeclarationError
 from alchemy.names import RESERVED_STAGE, check_app, check_id, check_stage, join
@@ -102,7 +102,9 @@ class Alchemy:
         settings = config.resolve(options)
         stage = check_stage(settings.stage)
         launch = config.launch.get() or Launch()
-        return Opening(app=name, unit=join(name, stage), settings=settings, kind="stage", launch=launch)
+        given = given_options(options)
+        unit = join(name, stage)
+        return Opening(app=name, unit=unit, settings=settings, kind="stage", launch=launch, given=given)
 
     @overload
     def run(self, name: str, fn: None = None, **options: Unpack[NestedOptions]) -> Nested[None]: ...
@@ -152,7 +154,13 @@ class Alchemy:
         settings = replace(config.resolve(options), stage=RESERVED_STAGE)
         unit = join(name, RESERVED_STAGE, test)
         return TestOpening(
-            app=name, unit=unit, settings=settings, kind="test", launch=launch, auto_cleanup=auto_cleanup
+            app=name,
+            unit=unit,
+            settings=settings,
+            kind="test",
+            launch=launch,
+            given=given_options(options),
+            auto_cleanup=auto_cleanup,
         )
 
     def env(self, name: str) -> str:

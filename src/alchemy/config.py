@@ -61,6 +61,7 @@ class Settings:
 
     Attributes:
         said: the names of those that some source said; the others hold their defaults.
+        firm: the names of those that were said in code, on the command line or in the environment.
     """
 
     stage: str
@@ -87,11 +88,21 @@ class Settings:
     verbose: bool = False
     local: bool = False
     said: frozenset[str] = field(default=frozenset(), repr=False)
+    firm: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def is_place_said(self) -> bool:
         """Whether anybody said where state is kept, be it the default place."""
         return not self.said.isdisjoint(("state_store", "state_dir"))
+
+    def over(self, kept: Mapping[str, Any]) -> Settings:
+        """Give these with what a program said in its code when it ran last: only what is firm is stronger.
+
+        Raises:
+            ConfigurationError: what was kept is no option, or no value of one.
+        """
+        weaker = {name: value for name, value in given_options(kept).items() if name not in self.firm}
+        return replace(self, **weaker) if weaker else self
 
     def nested(self, options: Mapping[str, Any]) -> Settings:
         """Give the settings of a nested scope: these, with `options` on top.
@@ -169,7 +180,7 @@ def resolve(options: Mapping[str, Any]) -> Settings:
         ConfigurationError: a source holds something that is not an option, or not a value of it.
     """
     current = launch.get() or Launch()
-    sources: list[Mapping[str, Any]] = [
+    sources: list[Mapping[str, Any]] = [  # all but the last are firm
         given_options(options),
         given_options(current.options),
         _environment(),
@@ -187,7 +198,8 @@ def resolve(options: Mapping[str, Any]) -> Settings:
     if ranks.get("state_dir", len(sources)) < ranks.get("state_store", 0):
         values["state_store"] = None  # `--state-dir x` means that folder, whatever store the project has
         del ranks["state_store"]
-    return Settings(**values, said=frozenset(ranks))
+    firm = frozenset(name for name, rank in ranks.items() if rank < len(sources) - 1)
+    return Settings(**values, said=frozenset(ranks), firm=firm)
 
 
 def check_lasting(settings: Settings) -> None:

@@ -70,3 +70,8 @@ class Finalize:
 
 PER_SCOPE = ("destroy_strategy", "batch_size", "max_retries", "retry_delay", "timeout")
 """What a nested scope's record keeps of its options, for when its contents are destroyed without the program."""
+
+
+def kept_options(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a stage's record keeps of the options that were said in code, for the same."""
+    return {name: said[name] for name in (*PER_SCOPE, "continue_on_error") if name in said}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,7 @@ from alchemy.engine.leaving import finish_deletes, note_orphans
 from alchemy.engine.run import Destroyed, Run
 from alchemy.errors import AlchemyError, LeaseLost, StateError
 from alchemy.events import Bus, Notice
-from alchemy.finalizing import Finalize
+from alchemy.finalizing import Finalize, kept_options
 from alchemy.holdings import Holdings
 from alchemy.names import RESERVED_STAGE
 from alchemy.owner import owner_of
@@ -70,10 +70,22 @@ class StageScope(Scope):
 
 
 class Opening:
-    """What `alchemy("app")` gives: it has begun; enter it with `async with`, or await it and finalize yourself."""
+    """What `alchemy("app")` gives: it has begun; enter it with `async with`, or await it and finalize yourself.
+
+    Args:
+        given: the options that were said in code.
+    """
 
     def __init__(
-        self, *, app: str, unit: str, settings: Settings, kind: str, launch: Launch, cleans_up: bool = False
+        self,
+        *,
+        app: str,
+        unit: str,
+        settings: Settings,
+        kind: str,
+        launch: Launch,
+        given: Mapping[str, Any] | None = None,
+        cleans_up: bool = False,
     ) -> None:
         self.cleans_up = cleans_up
         self._launch = launch
@@ -94,6 +106,7 @@ class Opening:
             runner=self.engine,
             chain=unit,
         )
+        self.scope.given = given or {}
         self.scope.opening = self
         self.scope.before = self._before
         self._log: RunLog | None = None
@@ -133,7 +146,10 @@ class Opening:
         run = self.run
         await self._holdings.open_unit()
         gone: str | None = None
-        if run.phase == "up" and run.session.get(run.unit) is None:
+        own = run.session.get(run.unit)
+        if run.phase == "destroy" and own is not None:
+            run.settings = run.settings.over(kept_options(own.props))
+        if run.phase == "up" and own is None:
             run.session.unwritten = run.scope_record(self.scope)
             if self.scope.kind == "stage":
                 store = run.session.store

@@ -62,6 +62,7 @@ class Engine:
         run.epoch = run.clock.tick()
         run.orphans = orphans_of(run.session.get(run.unit))
         run.opened = True
+        self.places.keep_options(root)
         queue, self._queue = self._queue, []
         for item in queue:
             if isinstance(item, Scope):

@@ -14,7 +14,7 @@ from alchemy.engine.session import Session
 from alchemy.epochs import frontier, move, without_earlier
 from alchemy.errors import DeclarationError
 from alchemy.events import ScopeEntered, ScopeLeft
-from alchemy.finalizing import PER_SCOPE
+from alchemy.finalizing import PER_SCOPE, kept_options
 from alchemy.names import parent
 from alchemy.order import keeps_seq
 from alchemy.scope import Scope
@@ -148,6 +148,17 @@ class Places:
         _newer(scope, seq)
         if run.orphans and scope.chain in run.orphans:
             forget_orphans(run)
+
+    def keep_options(self, root: Scope) -> None:
+        """Let the unit's own record say what the program said of destroying; a new one is written with all the rest."""
+        session = self.run.session
+        own, kept = session.get(root.chain), kept_options(root.given)
+        if self.run.phase != "up" or own is None or kept_options(own.props) == kept:
+            return
+        if own is session.unwritten:
+            own.props = kept
+        else:
+            session.put(msgspec.structs.replace(own, props=kept))
 
     def _check_store(self, scope: Scope) -> None:
         """Refuse another store for a scope that has records in one: they, and their objects, would be forgotten."""

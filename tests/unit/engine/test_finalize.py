@@ -340,7 +340,7 @@ async def test_read_gives_what_state_holds(cloud: Cloud, store: Store) -> None:
     await deploy(program, store)
     cloud.forget()
     store.writes.clear()
-    async with alchemy("app", stage="dev", state_store=store):  # held by somebody else
+    async with alchemy("app", stage="dev", state_store=store, retry_delay=0.001):  # held by somebody else
         assert await deploy(program, store, phase="read") == "id-1id-3"
 
         async def more(_app: Any) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from tests.unit.engine.world import Cloud, Options, Store, Thing, alchemy, busy, deploy, nothing
 
+from alchemy import config
 from alchemy.opening import destroy_unit
+from alchemy.upkeep.cleanup import clean_up
 
 pytestmark = pytest.mark.anyio
 UNIT = "app/dev"
@@ -97,3 +99,56 @@ async def test_unchanged_options_write_nothing(cloud: Cloud, store: Store) -> No
     await deploy(program(2), store)
     assert store.records()["s/a"].limits == {"retry": 2, "timeout": 5}
     assert cloud.changes() == ["create s/a"]
+
+
+async def ten(_app: Any) -> None:
+    """Ten things that know nothing of each other."""
+    for n in range(10):
+        Thing(f"t{n}")
+
+
+async def test_what_the_program_said_holds_without_it(
+    cloud: Cloud, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage's options for destroying are in its record. They are stronger than the project's table, and weaker than
+    the environment.
+    """
+
+    async def width(**options: Any) -> int:
+        await deploy(ten, store, **options)
+        cloud.forget()
+        await destroy_unit(UNIT, state_store=store)
+        return cloud.peak["delete"]
+
+    three: dict[str, Any] = {"destroy_strategy": "batched", "batch_size": 3}
+    assert await width(**three) == 3
+    monkeypatch.setattr(config, "project_options", lambda _root: {"destroy_strategy": "parallel"})
+    assert await width(**three) == 3
+    monkeypatch.setenv("ALCHEMY_DESTROY_STRATEGY", "parallel")
+    assert await width(destroy_strategy="sequential") == 10
+
+
+async def test_what_the_program_says_no_more_is_forgotten(cloud: Cloud, store: Store) -> None:
+    """Written when it has changed, and not otherwise."""
+    await deploy(ten, store, destroy_strategy="parallel")
+    for options, writes in (({"destroy_strategy": "parallel"}, 0), ({}, 1), ({}, 0)):
+        store.writes.clear()
+        await deploy(ten, store, **options)
+        assert len(store.writes) == writes
+    cloud.forget()
+    await destroy_unit(UNIT, state_store=store)
+    assert cloud.peak["delete"] == 1
+
+
+async def test_a_cleanup_keeps_to_what_the_program_said(cloud: Cloud, store: Store) -> None:
+    """How often a delete is tried again, here."""
+    await deploy(ten, store, max_retries=1)
+    cloud.fail("delete", "t9", busy(), times=4)
+    with pytest.raises(ExceptionGroup):
+        await destroy_unit(UNIT, state_store=store)
+    assert cloud.ops("delete").count("delete t9") == 2
+    with pytest.raises(ExceptionGroup):
+        await clean_up(UNIT, UNIT, state_store=store)
+    assert cloud.ops("delete").count("delete t9") == 4
+    await clean_up(UNIT, UNIT, state_store=store)
+    assert cloud.objects == {}

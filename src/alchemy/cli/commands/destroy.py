@@ -34,7 +34,8 @@ def command(target: str | None, yes: bool, as_json: bool, **options: Any) -> int
     """Destroy everything of a stage.
 
     TARGET is a chain such as notes/prod, or an application, or a program. Without it the program of the current
-    folder says which application is meant; it is read, not run. State alone says what is destroyed.
+    folder says which application is meant; it is read, not run. State alone says what is destroyed, and how:
+    with the options that the program said last, unless the command line or the environment says otherwise.
     """
     return _destroy(target, given(options), yes=yes, as_json=as_json)
 
