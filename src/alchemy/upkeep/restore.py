@@ -1,4 +1,8 @@
-"""Restoring a backup: what is missing comes back, nothing current goes."""
+"""Restoring a backup: what is missing comes back, and no current record goes.
+
+Where a record differs, the current one stays, or the backup's takes its place if that is asked for. But only for the
+same object: another one that the current record names would have no record any more.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,8 @@ from alchemy.state import JsonObject, Record, is_object
 from alchemy.upkeep.working import Upkeep, work_on
 
 _BOOKKEEPING = frozenset({"rev", "fence", "updated_at", "verify", "version", "seq", "seen"})
+_PLACE = ("seq", "seen", "deps", "confirmed", "earlier")
+"""What a record says of the order: the current one knows better when its object was made, and from what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +33,36 @@ class Merge:
 
     Attributes:
         restored: the records that come back, to be verified with their providers.
-        differing: what is another in the current record, which stays, by FQN.
+        overwritten: the records that take the place of current ones, to be verified likewise.
+        differing: what is another in the current record, which stays if it is not overwritten, by FQN.
+        others: which of them stay because they name another object than the backup's.
         same: how many records are as the backup has them.
         newer: what is in state and not in the backup; it stays.
     """
 
     restored: Sequence[Record] = ()
+    overwritten: Sequence[Record] = ()
     differing: Mapping[str, Sequence[str]] = field(default_factory=dict[str, "Sequence[str]"])
+    others: Sequence[str] = ()
     same: int = 0
     newer: Sequence[str] = ()
 
+    def taken(self) -> Sequence[Record]:
+        """Give the backup's records that are to be written."""
+        return [*self.restored, *self.overwritten]
 
-def merge(current: Mapping[str, Record], backup: Mapping[str, Record], *, unit: str, chain: str) -> Merge:
-    """Compare the records in a chain with those of a backup; the unit's own is left out. Changes nothing."""
+
+def merge(
+    current: Mapping[str, Record], backup: Mapping[str, Record], *, unit: str, chain: str, overwrite: bool = False
+) -> Merge:
+    """Compare the records in a chain with those of a backup; the unit's own is left out. Changes nothing.
+
+    Args:
+        overwrite: whether what differs is to be as the backup has it.
+    """
     restored: list[Record] = []
+    overwritten: list[Record] = []
+    others: list[str] = []
     differing: dict[str, list[str]] = {}
     same = 0
     for fqn, old in sorted(backup.items()):
@@ -50,10 +72,14 @@ def merge(current: Mapping[str, Record], backup: Mapping[str, Record], *, unit: 
             restored.append(_to_be_verified(old))
         elif different := differences(current[fqn], old):
             differing[fqn] = different
+            if overwrite and not _is_same_object(current[fqn], old):
+                others.append(fqn)
+            elif overwrite and differences(current[fqn], taken := _in_place_of(current[fqn], old)):
+                overwritten.append(taken)
         else:
             same += 1
     newer = [fqn for fqn in sorted(current) if fqn not in backup and fqn != unit and is_within(fqn, chain)]
-    return Merge(restored, differing, same, newer)
+    return Merge(restored, overwritten, differing, others, same, newer)
 
 
 def differences(current: Record, old: Record) -> list[str]:
@@ -78,7 +104,25 @@ def _to_be_verified(record: Record) -> Record:
     return msgspec.structs.replace(record, verify=True, generations=old)
 
 
-async def restore(unit: str, chain: str, name: str, **options: Any) -> Merge:
+def _is_same_object(current: Record, old: Record) -> bool:
+    """Say whether a backup's record knows every object that the current one knows.
+
+    A resource that was destroyed and made again since has another object, also where that has the same name.
+    """
+    named = [(of.kind, of.target, of.generation, of.physical_name, of.created_at) for of in (current, old)]
+    replaced = [{(g.generation, g.physical_name) for g in of.generations} for of in (current, old)]
+    return named[0] == named[1] and replaced[0] <= replaced[1]
+
+
+def _in_place_of(current: Record, old: Record) -> Record:
+    """Give a backup's record as it takes the current one's place. A scope keeps its store: only its data are taken."""
+    if current.is_scope:
+        return msgspec.structs.replace(current, data=old.data)
+    place = {name: getattr(current, name) for name in _PLACE}
+    return msgspec.structs.replace(_to_be_verified(old), rev=current.rev, **place)
+
+
+async def restore(unit: str, chain: str, name: str, *, overwrite: bool = False, **options: Any) -> Merge:
     """Bring back what a backup has and state has not. What there is now is backed up first.
 
     State that is damaged is put aside, as far as it cannot be read; then all that the backup has comes back, also what
@@ -88,6 +132,7 @@ async def restore(unit: str, chain: str, name: str, **options: Any) -> Merge:
         unit: that the chain lies in.
         chain: what is restored; a nested scope with a store of its own has its backups there.
         name: the backup's.
+        overwrite: take the backup's version also of what is there, where it differs and tells of the same object.
         options: as for `alchemy(...)`.
 
     Raises:
@@ -99,13 +144,13 @@ async def restore(unit: str, chain: str, name: str, **options: Any) -> Merge:
     async def work(upkeep: Upkeep) -> None:
         nonlocal done
         session = upkeep.run.session_for(chain)
-        done = await _restore(upkeep, session, chain, name)
+        done = await _restore(upkeep, session, chain, name, overwrite=overwrite)
 
     await work_on(unit, work, restores=chain, **options)
     return done
 
 
-async def _restore(upkeep: Upkeep, session: Session, chain: str, name: str) -> Merge:
+async def _restore(upkeep: Upkeep, session: Session, chain: str, name: str, *, overwrite: bool) -> Merge:
     run = upkeep.run
     backup = decode_backup(await session.store.read_backup(session.unit, name), where=name)
     if backup.unit != session.unit:
@@ -114,16 +159,22 @@ async def _restore(upkeep: Upkeep, session: Session, chain: str, name: str) -> M
         chain = session.unit  # others' records in that store may be among those that could not be read
     began = time.monotonic()
     # What a reset forgot is younger than the backup: an older record in its place would lose the object it names.
-    left = {fqn: entry for fqn, entry in forgotten(session.get(session.unit)).items() if fqn in backup.records}
-    result = merge(session.records, {**backup.records, **left}, unit=session.unit, chain=chain)
-    if result.restored:
+    there = session.records.keys()
+    ledger = forgotten(session.get(session.unit))
+    left = {fqn: entry for fqn, entry in ledger.items() if fqn in backup.records and fqn not in there}
+    found = {**backup.records, **left}
+    result = merge(session.records, found, unit=session.unit, chain=chain, overwrite=overwrite)
+    taken = result.taken()
+    if taken:
         own = _own(session, backup)
-        await session.put_all([*([own] if own is not None else []), *result.restored])
-    for record in result.restored:
+        await session.put_all([*([own] if own is not None else []), *taken])
+    for record in taken:
         if not record.is_scope:
             run.finished(record.fqn, record.kind, "restored", None, began)
+    overwritten = {record.fqn for record in result.overwritten}
     for fqn, different in result.differing.items():
-        run.emit(ResourceLog(fqn=fqn, message=f"differs from {name}, and stays: {', '.join(different)}"))
+        how = "is as it was there now" if fqn in overwritten else "stays"
+        run.emit(ResourceLog(fqn=fqn, message=f"differs from {name}, and {how}: {', '.join(different)}"))
     return result
 
 

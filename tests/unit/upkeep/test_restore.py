@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.engine.world import Cloud, Thing, deploy, things
 from tests.unit.upkeep.conftest import another
@@ -72,6 +73,67 @@ async def test_nothing_current_is_dropped(kept: StateStore) -> None:
     assert "props.size" in done.differing["app/dev/a"]
     await kept.init()
     assert await kept.all(UNIT) == before
+
+
+async def test_the_backups_version_is_taken_where_that_is_asked_for(cloud: Cloud, kept: StateStore) -> None:
+    """Of what differs; after a backup, and to be verified. What is newer stays, and so do ticks and dependencies."""
+    await deploy(things(a=1, b=1), kept)
+    await back_up(kept)
+    await deploy(things(a=1, b=1, c=1), kept)
+    lease = await kept.acquire(UNIT, owner=owner_of("test"), timeout=0)
+    before = (await kept.load(UNIT, lease=lease)).records["app/dev/a"]
+    spoilt = msgspec.structs.replace(
+        before,
+        props={**before.props, "size": 99},
+        output={**before.output, "object_id": "not-mine"},
+        seq=50,
+        deps=["app/dev/b"],
+    )
+    await kept.set(lease, spoilt)
+    backups = len(await kept.backups(UNIT))
+    await kept.release(lease)
+    done = await restore(UNIT, UNIT, NAME, overwrite=True, state_store=kept)
+    assert [record.fqn for record in done.overwritten] == ["app/dev/a"]
+    assert done.differing == {"app/dev/a": ["deps", "props.size", "output.object_id"]}
+    assert (done.same, done.newer, done.others, done.restored) == (1, ["app/dev/c"], [], [])
+    await kept.init()
+    assert len(await kept.backups(UNIT)) == backups + 1
+    now = (await kept.all(UNIT))["app/dev/a"]
+    assert (now.props, now.output, now.verify) == (before.props, before.output, True)
+    assert (now.seq, now.deps) == (50, ["app/dev/b"])
+    cloud.calls.clear()
+    await deploy(things(a=1, b=1, c=1), kept)
+    assert cloud.ops("read", "find", "create", "update", "delete") == ["find a"]
+    assert await ids(kept) == {"a": False, "b": False, "c": False}
+    again = await restore(UNIT, UNIT, NAME, overwrite=True, state_store=kept)
+    assert again.overwritten == []
+
+
+async def test_a_record_of_another_object_is_not_overwritten(cloud: Cloud, kept: StateStore) -> None:
+    """What was replaced since, and what was destroyed and made again: its object would have no record any more."""
+    await deploy(things(a=1), kept)
+    await back_up(kept)
+
+    async def replaced(_app: Any) -> None:
+        await Thing("a", shape="flat")
+
+    await deploy(replaced, kept)
+    done = await restore(UNIT, UNIT, NAME, overwrite=True, state_store=kept)
+    assert (done.overwritten, done.others) == ([], ["app/dev/a"])
+    await deploy(replaced, kept)
+    assert len(cloud.objects) == 1
+    old, new = (record("a", created_at=at, output={"id": at}) for at in ("1", "2"))
+    assert merge({new.fqn: new}, {old.fqn: old}, unit=UNIT, chain=UNIT, overwrite=True).others == [new.fqn]
+
+
+def test_a_scope_keeps_its_options() -> None:
+    """Where its state is, and how it is destroyed, is as it is now; its data are as they were."""
+    now, old = (
+        Record(kind="alchemy::Scope", id="s", fqn=f"{UNIT}/s", props={"state_store": where}, data={"n": where})
+        for where in ("here", "there")
+    )
+    (taken,) = merge({now.fqn: now}, {old.fqn: old}, unit=UNIT, chain=UNIT, overwrite=True).overwritten
+    assert (taken.props, taken.data, taken.verify) == (now.props, old.data, False)
 
 
 async def test_what_was_destroyed_or_forgotten_comes_back(cloud: Cloud, kept: StateStore) -> None:

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 @click.command("restore")
 @takes("quiet", "verbose", chain=True, as_json="Write every event, or with --list every backup, as a line of JSON.")
 @click.option("--backup", "backup", metavar="NAME", help="The backup to restore, as --list names it.")
+@click.option("--overwrite", is_flag=True, help="Where a record differs, take the backup's.")
 @click.option("--list", "listed", is_flag=True, help="List the backups there are, newest last.")
-def command(chain: str, as_json: bool, backup: str | None, listed: bool, **options: Any) -> int:
+def command(chain: str, as_json: bool, backup: str | None, overwrite: bool, listed: bool, **options: Any) -> int:
     """Bring back what a backup has and state has not.
 
     Of CHAIN, such as notes/prod. Nothing that is there now is dropped, and it is backed up first; where it differs from
-    the backup, that is told. The next run looks at what was restored before it believes it. A state that is damaged is
-    put aside first.
+    the backup, that is told, and with --overwrite the backup's is taken, if it tells of the same object. The next run
+    looks at what was restored before it believes it. A state that is damaged is put aside first.
     """
     from alchemy.cli.commands.scope.running import carry_out
     from alchemy.cli.finding import looking
@@ -33,6 +34,8 @@ def command(chain: str, as_json: bool, backup: str | None, listed: bool, **optio
 
     if listed == (backup is not None):
         raise click.UsageError("say --backup NAME, or --list to see which there are")
+    if listed and overwrite:
+        raise click.UsageError("--overwrite goes with --backup NAME")
     name = check_chain(chain)
     unit = held_by(name)
     place = find_place(given(options), operation="restore")
@@ -51,7 +54,7 @@ def command(chain: str, as_json: bool, backup: str | None, listed: bool, **optio
     merges: list[Merge] = []
 
     async def work() -> None:
-        merges.append(await restore(unit, name, backup, **place.store))
+        merges.append(await restore(unit, name, backup, overwrite=overwrite, **place.store))
 
     code = carry_out(place, work, as_json=as_json)
     if not as_json and not place.settings.quiet:
@@ -129,11 +132,16 @@ def _report(merge: Merge) -> None:
     """Say what was done, record by record."""
     from alchemy.cli import terminal
 
+    overwritten = {record.fqn for record in merge.overwritten}
     for fqn, different in merge.differing.items():
-        click.echo(terminal.clean(f"{'kept':<10} {fqn}  differs in {', '.join(different)}"))
+        done = "taken" if fqn in overwritten else "kept"
+        what = "; it names another object" if fqn in merge.others else ""
+        click.echo(terminal.clean(f"{done:<10} {fqn}  differs in {', '.join(different)}{what}"))
     for fqn in merge.newer:
         click.echo(terminal.clean(f"{'kept':<10} {fqn}  is not in the backup"))
     if merge.same:
         click.echo(f"{merge.same} as in the backup")
-    if not merge.restored:
+    if not merge.taken():
         click.echo("nothing was missing: nothing was restored")
+    if merge.others:
+        terminal.note("to take what was kept for its object: alchemy state rm FQN, which names it, then restore again")
