@@ -7,7 +7,7 @@ and recovers. Handlers get detached copies of resources and a `Context`.
 from __future__ import annotations
 
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from alchemy.names import Naming
@@ -38,6 +38,8 @@ class Context(Generic[R]):
 
     __slots__ = (
         "_checkpoint",
+        "_declares",
+        "_kept",
         "_log",
         "_shared",
         "adopt",
@@ -68,6 +70,8 @@ class Context(Generic[R]):
         log: Callable[[str], None],
         checkpoint: Callable[[dict[str, Any]], Awaitable[None]],
         shared: Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]],
+        declares: Callable[[str], bool] = lambda fqn: False,
+        kept: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     ) -> None:
         self.want = want
         self.fqn = want.fqn
@@ -83,6 +87,8 @@ class Context(Generic[R]):
         self._log = log
         self._checkpoint = checkpoint
         self._shared = shared
+        self._declares = declares
+        self._kept = kept
 
     @property
     def physical_name(self) -> str:
@@ -100,6 +106,17 @@ class Context(Generic[R]):
     async def checkpoint(self, **outputs: Any) -> None:
         """Make outputs so far, and `data`, durable in the middle of a slow create: a crash loses none of them."""
         await self._checkpoint(outputs)
+
+    def declares(self, fqn: str) -> bool:
+        """Say whether the program has declared a resource of this name so far, in this run."""
+        return self._declares(fqn)
+
+    def kept(self) -> Sequence[Mapping[str, Any]]:
+        """Give the `data` of all objects of this kind in the unit, those that were replaced or are leaving included.
+
+        As it is in state at this moment: for objects that hand something over to the next.
+        """
+        return self._kept()
 
     def shared(self, key: str, make: Callable[[], Awaitable[T]]) -> Awaitable[T]:
         """Give one object for the whole run, such as a client; made once, closed at the end if it has `close`."""

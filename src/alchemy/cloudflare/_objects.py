@@ -162,6 +162,13 @@ def _is_other(namespace: Namespace | None, class_name: str) -> bool:
 def _check(name: str, made: Plan) -> None:
     """Refuse what would need a class name twice: Cloudflare takes one entry a name."""
     going = {old for old, _ in made.renamed} | {each.class_name for each in made.leaving}
+    for move in made.moves:
+        if move.class_name != move.source.class_name:
+            raise DeclarationError(
+                f"the class {move.source.class_name!r} of the Worker {move.source.script!r} is to move to {name!r} "
+                f"and to be called {move.class_name!r} in one deploy",
+                hint=f"deploy twice: first with class_name={move.source.class_name!r}, then with the other",
+            )
     again = sorted(going & {*made.live, *(move.class_name for move in made.moves)})
     if again:
         raise DeclarationError(
@@ -188,14 +195,13 @@ def exports(made: Plan) -> Metadata:
     return entries
 
 
-def handover(move: Move, account: Iterable[Namespace], to: str) -> Metadata:
-    """Give the entries with which the Worker that has a class hands it over to the script `to`."""
+def handover(moves: Sequence[Move], account: Iterable[Namespace], to: str) -> Metadata:
+    """Give the entries with which the one Worker that has these classes hands them over to the script `to`."""
     kind = {"type": "durable-object"}
-    source = move.source
-    entries: Metadata = {
-        each.class_name: {**kind, "storage": "sqlite"} for each in account if each.script == source.script
-    }
-    return {**entries, source.class_name: {**kind, "state": "transferred", "transferred_to": to}}
+    source = moves[0].source.script
+    entries: Metadata = {each.class_name: {**kind, "storage": "sqlite"} for each in account if each.script == source}
+    given = {move.source.class_name: {**kind, "state": "transferred", "transferred_to": to} for move in moves}
+    return {**entries, **given}
 
 
 def migrations(made: Plan, tag: str | None) -> Metadata | None:
@@ -228,6 +234,17 @@ def remembered(data: Mapping[str, Any]) -> dict[str, Known]:
     """Read what a record keeps."""
     kept: Mapping[str, Mapping[str, Any]] = data.get("classes") or {}
     return {fqn: Known(**entry) for fqn, entry in kept.items()}
+
+
+def following(known: Mapping[str, Known], name: str, before: Mapping[str, Any]) -> dict[str, Known]:
+    """Give what the record of the script `name` keeps under the FQNs of today.
+
+    Args:
+        before: the bindings of the last upload. They follow when a record moves (an alias, `state mv`); what a
+            provider keeps does not.
+    """
+    names = {value.class_name: fqn for fqn, value in own_classes(name, before).items()}
+    return {names.get(each.class_name, fqn): each for fqn, each in known.items()}
 
 
 def to_remember(known: Mapping[str, Known]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ which one its script has. See docs/decisions/durable-object-classes.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from alchemy.clients.cloudflare_errors import calling
 from alchemy.cloudflare import _objects
 from alchemy.cloudflare._bindings import wire
 from alchemy.cloudflare._modules import Bundle
-from alchemy.cloudflare._objects import Namespace, Plan
+from alchemy.cloudflare._objects import Move, Namespace, Plan
 from alchemy.cloudflare.durable_object_namespace import DurableObjectNamespace
 from alchemy.cloudflare.worker import Worker
 from alchemy.errors import DeclarationError, ProviderError
@@ -43,15 +43,18 @@ class Script:
     date: str
 
 
-async def upload(ctx: Context[Worker], api: Cloudflare, script: Script) -> str:
-    """Upload it, and give its etag. What the record keeps of the classes is durable before and right after.
+async def upload(ctx: Context[Worker], api: Cloudflare, script: Script, have: Worker | None) -> str:
+    """Upload it, and give its etag. What is to become of its classes is durable before.
+
+    Args:
+        have: what was uploaded last.
 
     Raises:
         DeclarationError: a class with objects would be deleted without a word, or it cannot be done in one deploy.
         ProviderError: Cloudflare refused; nothing was changed.
     """
     own = _objects.own_classes(script.name, script.worker.bindings)
-    known = _objects.remembered(ctx.data)
+    known = _objects.following(_objects.remembered(ctx.data), script.name, have.bindings if have else {})
     if not own and not known:
         return await _send(api, script, {})
     return await _Lifecycle(ctx, api, script, own, known).upload()
@@ -100,6 +103,7 @@ class _Lifecycle:
         self.own = own
         self.known = known
         self.wanted = {fqn: value.class_name for fqn, value in own.items()}
+        self.account: Sequence[Namespace] = ()
 
     async def upload(self) -> str:
         made = await self._plan()
@@ -115,8 +119,11 @@ class _Lifecycle:
         return etag
 
     async def _plan(self) -> Plan:
+        self.account = await namespaces(self.api)
         elsewhere: dict[str, _objects.Known] = {}
-        return _objects.plan(self.script.name, self.wanted, self.known, elsewhere, await namespaces(self.api))
+        for data in self.ctx.kept():
+            elsewhere |= {fqn: known for fqn, known in _objects.remembered(data).items() if fqn in self.own}
+        return _objects.plan(self.script.name, self.wanted, self.known, elsewhere, self.account)
 
     async def _keep(self, known: Mapping[str, _objects.Known]) -> None:
         """Make durable what is about to be, so that a run after a crash knows each namespace by what it had become."""
@@ -126,10 +133,13 @@ class _Lifecycle:
             await self.ctx.checkpoint()
 
     async def _refuse_loss(self, made: Plan) -> None:
-        words = {each.namespace for each in self.known.values() if each.empty_on_delete}
+        """Delete no class that has objects without a word, nor one whose namespace is still declared."""
+        known = {each.namespace: (fqn, each.empty_on_delete) for fqn, each in self.known.items()}
         for each in made.leaving:
-            if each.id not in words and await has_objects(self.api, each):
-                raise _loss(each)
+            fqn, may_go = known.get(each.id, ("", False))
+            stays = self.ctx.declares(fqn)
+            if (stays or not may_go) and await has_objects(self.api, each):
+                raise _too_early(each, fqn) if stays else _loss(each)
 
     async def _in_either_form(self, made: Plan) -> str:
         """Upload in the form that the script has, else in that which Cloudflare takes."""
@@ -147,12 +157,48 @@ class _Lifecycle:
 
     async def _in_form(self, form: str, made: Plan) -> str:
         if form == EXPORTS:
+            if made.moves:
+                made = await self._take_over(made)
             etag = await _send(self.api, self.script, {"exports": _objects.exports(made)})
         else:
             steps = _objects.migrations(made, await self._tag())
             etag = await _send(self.api, self.script, {"migrations": steps} if steps else {})
         self.ctx.data["lifecycle"] = form
         return etag
+
+    async def _take_over(self, made: Plan) -> Plan:
+        """Have other Workers hand classes over, and plan what is left.
+
+        Three uploads: this script expects the class, that one gives it, this one has it. It has no binding to it
+        before the end, because Cloudflare resolves none to a class that a script only expects.
+        """
+        arriving = {move.fqn for move in made.moves}
+        bindings = self.script.worker.bindings.items()
+        without = [
+            key for key, value in bindings if isinstance(value, DurableObjectNamespace) and value.fqn in arriving
+        ]
+        await _send(self.api, self.script, {"exports": _objects.exports(made)}, without=without)
+        self.ctx.data["lifecycle"] = EXPORTS
+        for source in dict.fromkeys(move.source.script for move in made.moves):
+            await self._hand_over(source, [move for move in made.moves if move.source.script == source])
+        return await self._plan()
+
+    async def _hand_over(self, source: str, moves: Sequence[Move]) -> None:
+        """Have the Worker `source`, which may not have been deployed in this run, give classes away.
+
+        Its code stays as it is, its bindings to these classes go. Its own upload comes later, if it has one.
+        """
+        settings = self.api.sdk.workers.scripts.script_and_version_settings
+        given = {move.source.class_name for move in moves}
+        with calling(f"read the Worker {source!r}", service="workers", kind="list"):
+            answer = await settings.with_raw_response.get(source, account_id=self.api.account_id)
+            shown = cast("dict[str, dict[str, Any]]", await answer.json())["result"]
+        bindings = cast("Sequence[Mapping[str, Any]]", shown.get("bindings") or ())
+        kept = [{"type": "inherit", "name": each["name"]} for each in bindings if not _is_to(each, source, given)]
+        changed: Any = {"bindings": kept, "exports": _objects.handover(moves, self.account, self.script.name)}
+        what = ", ".join(sorted(given))
+        with calling(f"have the Worker {source!r} hand over {what}", service="workers", kind="list"):
+            await settings.edit(source, account_id=self.api.account_id, settings=changed)
 
     async def _tag(self) -> str | None:
         """Look up the tag of the last migration."""
@@ -180,6 +226,24 @@ async def has_objects(api: Cloudflare, namespace: Namespace) -> bool:
         ):
             return True
     return False
+
+
+def _is_to(binding: Mapping[str, Any], script: str, classes: Collection[str]) -> bool:
+    """Say whether a binding of `script` is to one of its own `classes`."""
+    return (
+        binding.get("type") == "durable_object_namespace"
+        and binding.get("script_name") in (None, "", script)
+        and binding.get("class_name") in classes
+    )
+
+
+def _too_early(namespace: Namespace, fqn: str) -> DeclarationError:
+    return DeclarationError(
+        f"the Worker {namespace.script!r} would lose the class {namespace.class_name!r}, which has objects, and the "
+        f"program still declares {fqn}",
+        hint="if another Worker is to have it, that one comes first: declare it before and await it, or name it in "
+        "options=Options(depends_on=[…]); else bind it again, or take it out of the program",
+    )
 
 
 def _loss(namespace: Namespace) -> DeclarationError:

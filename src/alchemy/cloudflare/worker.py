@@ -171,13 +171,13 @@ class WorkerProvider(CloudflareProvider[Worker]):
 
     async def create(self, ctx: Context[Worker], want: Worker) -> Worker:
         """Upload the script, then let it answer. Cloudflare tries a script out first: a bad one changes nothing."""
-        return await self._deploy(ctx, want, ctx.name)
+        return await self._deploy(ctx, want, ctx.name, None)
 
     async def update(self, ctx: Context[Worker], want: Worker, have: Worker) -> Worker:
         """Upload it again, whole: settings and bindings that are not declared any more go."""
-        return await self._deploy(ctx, want, have.script_name)
+        return await self._deploy(ctx, want, have.script_name, have)
 
-    async def _deploy(self, ctx: Context[Worker], want: Worker, name: str) -> Worker:
+    async def _deploy(self, ctx: Context[Worker], want: Worker, name: str, have: Worker | None) -> Worker:
         from alchemy.cloudflare._upload import Script, upload
 
         bundle = await asyncio.to_thread(bundle_of, want)
@@ -185,7 +185,7 @@ class WorkerProvider(CloudflareProvider[Worker]):
         if want.workers_dev and api.own:
             await api.workers_subdomain()  # an account without one is told so before anything is uploaded
         date = want.compatibility_date or ctx.data.setdefault("compatibility_date", COMPATIBILITY_DATE)
-        etag = await upload(ctx, api, Script(name, want, bundle, date))
+        etag = await upload(ctx, api, Script(name, want, bundle, date), have)
         await ctx.checkpoint(script_name=name, etag=etag, url=None)
         try:
             with calling(f"let the Worker {name!r} answer", service="workers"):

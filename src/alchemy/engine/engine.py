@@ -110,6 +110,7 @@ class Engine:
             self._queue.append(declared)
             return
         run = self.run
+        run.declared.add(declared.fqn)
         if run.phase == "destroy":
             declared.error = Destroyed()
             declared.latch.set()

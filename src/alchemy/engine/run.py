@@ -77,6 +77,8 @@ class Run:
         self.opened = False
         self.orphans: frozenset[str] = frozenset()
         """What had left the program when the last run could not finalize."""
+        self.declared: set[str] = set()
+        """The FQNs of all resources that the program has declared so far."""
         self.undeletable: dict[str, ResourceFailed] = {}
         """What an earlier run could not delete, nor this one at its beginning; tried once a run."""
         self.begun: set[str] = set()
@@ -280,7 +282,17 @@ class Run:
             log=lambda message: self.emit(ResourceLog(fqn=fqn, message=message)),
             checkpoint=checkpoint or refuse,
             shared=self._share,
+            declares=self.declared.__contains__,
+            kept=lambda: self._data_of(record.kind),
         )
+
+    def _data_of(self, kind: str) -> list[Mapping[str, Any]]:
+        """Give what the handlers of a kind kept with its objects."""
+        found: list[Mapping[str, Any]] = []
+        for record, _ in self.all_records().values():
+            found += [old.data for old in record.generations if old.kind == kind]
+            found += [record.data] if record.kind == kind else []
+        return [data for data in found if data]
 
     async def _share(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
         future = self._shared.get(key)

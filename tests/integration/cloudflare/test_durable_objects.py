@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from alchemy import alchemy
+from alchemy import Options, alchemy
 from alchemy.clients.cloudflare import Cloudflare
 from alchemy.cloudflare import DurableObjectNamespace, Worker
 from alchemy.cloudflare._upload import namespaces
+from alchemy.errors import AlchemyError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.workerd]
 
@@ -78,3 +80,206 @@ async def test_a_class_lives(api: Cloudflare, http: httpx.AsyncClient) -> None:
     async with alchemy("objects", stage="lives", phase="destroy"):
         pass
     assert await classes(api, worker.script_name) == {}
+
+
+Program = Callable[[], Awaitable[Worker]]
+
+
+async def run(program: Program, *, stage: str, **options: Any) -> Worker:
+    """Deploy a program, and give the Worker that it returns."""
+    async with alchemy("objects", stage=stage, retry_delay=0.01, **options) as app:
+        worker = await program()
+    assert app is not None
+    return worker
+
+
+async def destroy(stage: str) -> None:
+    """Destroy what is in state."""
+    async with alchemy("objects", stage=stage, phase="destroy"):
+        pass
+
+
+def one(class_name: str = "Room", **more: Any) -> Program:
+    """Give a program with one Worker that is bound to a class of its own."""
+
+    async def program() -> Worker:
+        rooms = DurableObjectNamespace("rooms", class_name=class_name, **more)
+        return await Worker("api", script=counting(class_name), bindings={"ROOM": rooms})
+
+    return program
+
+
+async def without() -> Worker:
+    """Declare the Worker without its class."""
+    return await Worker("api", script=counting())
+
+
+async def test_a_renamed_class_keeps_its_data(api: Cloudflare, http: httpx.AsyncClient) -> None:
+    """The same id with another class name: the class is renamed, once."""
+    worker = await run(one(), stage="renames")
+    assert await count(http, worker) == "1"
+    before = await classes(api, worker.script_name)
+    worker = await run(one("Lobby"), stage="renames")
+    assert await count(http, worker) == "2"
+    assert await classes(api, worker.script_name) == {"Lobby": before["Room"]}
+    worker = await run(one("Lobby"), stage="renames", force=True)
+    assert await count(http, worker) == "3"
+    await destroy("renames")
+
+
+async def test_a_resource_may_be_called_otherwise(api: Cloudflare, http: httpx.AsyncClient) -> None:
+    """Another id for the same class of the same Worker is the same namespace; an alias may be renamed as well."""
+
+    def called(id: str, class_name: str, **options: Any) -> Program:
+        async def program() -> Worker:
+            rooms = DurableObjectNamespace(id, class_name=class_name, options=Options(**options))
+            return await Worker("api", script=counting(class_name), bindings={"ROOM": rooms})
+
+        return program
+
+    worker = await run(called("rooms", "Room"), stage="called")
+    assert await count(http, worker) == "1"
+    worker = await run(called("halls", "Room"), stage="called")
+    assert await count(http, worker) == "2"
+    worker = await run(called("lounges", "Lounge", aliases=["halls"]), stage="called")
+    assert await count(http, worker) == "3"
+    await destroy("called")
+
+
+async def test_a_class_with_objects_is_not_deleted_without_a_word(api: Cloudflare, http: httpx.AsyncClient) -> None:
+    """It is refused before anything is touched; with the word its data goes, and a later one of that name is empty."""
+    worker = await run(one(), stage="deletes")
+    assert await count(http, worker) == "1"
+    before = await classes(api, worker.script_name)
+    with pytest.raises(ExceptionGroup) as caught:
+        await run(without, stage="deletes")
+    (refused,) = caught.value.exceptions
+    assert isinstance(refused, AlchemyError)
+    assert worker.script_name in refused.message
+    assert "'Room'" in refused.message
+    assert "empty_on_delete=True" in (refused.hint or "")
+    assert await count(http, worker) == "2"
+    assert await classes(api, worker.script_name) == before
+
+    await run(one(empty_on_delete=True), stage="deletes")
+    assert await count(http, worker) == "3"
+    worker = await run(without, stage="deletes")
+    assert await classes(api, worker.script_name) == {}
+    assert await count(http, worker) == "unbound"
+    worker = await run(one(), stage="deletes")
+    assert await count(http, worker) == "1"
+    await destroy("deletes")
+
+
+async def test_a_class_without_objects_goes_without_a_word(api: Cloudflare) -> None:
+    """Nothing was ever stored, so that nothing can be lost."""
+    await run(one(), stage="empty")
+    worker = await run(without, stage="empty")
+    assert await classes(api, worker.script_name) == {}
+    await destroy("empty")
+
+
+async def test_a_class_that_is_unbound_and_still_declared(api: Cloudflare, http: httpx.AsyncClient) -> None:
+    """What the program declares still is not deleted, word or no word."""
+    worker = await run(one(empty_on_delete=True), stage="unbound")
+    assert await count(http, worker) == "1"
+
+    async def unbound() -> Worker:
+        DurableObjectNamespace("rooms", class_name="Room", empty_on_delete=True)
+        return await Worker("api", script=counting())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await run(unbound, stage="unbound")
+    assert "still declares objects/unbound/rooms" in str(caught.value.exceptions[0])
+    assert await count(http, worker) == "2"
+    await destroy("unbound")
+
+
+@pytest.mark.parametrize("by", ["resource", "name"])
+async def test_a_class_of_another_worker(api: Cloudflare, http: httpx.AsyncClient, by: str) -> None:
+    """Who is bound to another Worker's class meets the same objects; it is deployed after it and goes before it."""
+    stage = f"other-{by}"
+
+    async def program() -> Worker:
+        own = DurableObjectNamespace("rooms", class_name="Room")
+        holder = Worker("holder", script=counting("Room"), bindings={"ROOM": own})
+        of = holder if by == "resource" else (await holder).script_name
+        theirs = DurableObjectNamespace("their-rooms", class_name="Room", script_name=of)
+        return await Worker("api", script=counting(), bindings={"ROOM": theirs})
+
+    worker = await run(program, stage=stage)
+    assert [await count(http, worker) for _ in range(2)] == ["1", "2"]
+    assert (await run(program, stage=stage)).etag == worker.etag
+    await destroy(stage)
+    assert await namespaces(api) == []
+
+
+def moved(to: str | None, *, of: str = "first", **more: Any) -> Program:
+    """Give a program of two Workers: `to` has the class, and the other is bound to it as another one's."""
+
+    async def program() -> Worker:
+        rooms = DurableObjectNamespace("rooms", class_name="Room", **more)
+        names = ["first", "second"] if to == "first" else ["second", "first"]
+        holder = Worker(names[0], script=counting("Room"), bindings={"ROOM": rooms})
+        theirs = DurableObjectNamespace("their-rooms", class_name="Room", script_name=holder)
+        other = Worker(names[1], script=counting(), bindings={"ROOM": theirs})
+        return await (holder if of == to else other)
+
+    return program
+
+
+async def test_a_class_moves_to_another_worker(api: Cloudflare, http: httpx.AsyncClient) -> None:
+    """Bound to another Worker of the program, it takes its data along; who had it may be bound to it there."""
+    first = await run(moved("first"), stage="moves")
+    assert await count(http, first) == "1"
+    before = await classes(api, first.script_name)
+    for round, to in enumerate(["second", "first", "second"]):
+        worker = await run(moved(to, of="second"), stage="moves")
+        assert await count(http, worker) == str(2 * round + 2)
+        assert await count(http, first) == str(2 * round + 3)
+    assert await classes(api, first.script_name) == {}
+    assert await classes(api, worker.script_name) == before
+    await destroy("moves")
+
+
+async def test_the_worker_that_takes_a_class_comes_first(api: Cloudflare, http: httpx.AsyncClient) -> None:
+    """The other way round is refused before anything is touched, and says how; as the hint says, it goes."""
+    worker = await run(moved("first"), stage="order")
+    assert await count(http, worker) == "1"
+
+    def program(*, right: bool) -> Program:
+        async def run_it() -> Worker:
+            rooms = DurableObjectNamespace("rooms", class_name="Room", empty_on_delete=True)
+            if not right:
+                await Worker("first", script=counting())
+            second = Worker("second", script=counting("Room"), bindings={"ROOM": rooms})
+            if right:
+                Worker("first", script=counting(), options=Options(depends_on=[second]))
+            return await second
+
+        return run_it
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await run(program(right=False), stage="order")
+    assert "depends_on" in str(getattr(caught.value.exceptions[0], "hint", ""))
+    assert await count(http, worker) == "2"
+    second = await run(program(right=True), stage="order")
+    assert await count(http, second) == "3"
+    await destroy("order")
+
+
+async def test_a_worker_under_another_name_keeps_its_classes(api: Cloudflare, http: httpx.AsyncClient) -> None:
+    """Replaced for its name, or declared with another id: the new one takes the classes before the old one goes."""
+
+    def called(id: str, name: str) -> Program:
+        async def program() -> Worker:
+            rooms = DurableObjectNamespace("rooms", class_name="Room")
+            return await Worker(id, name=name, script=counting("Room"), bindings={"ROOM": rooms})
+
+        return program
+
+    for round, (id, name) in enumerate([("api", "objects-one"), ("api", "objects-two"), ("web", "objects-three")]):
+        worker = await run(called(id, name), stage="named")
+        assert await count(http, worker) == str(round + 1)
+        assert {each.script for each in await namespaces(api)} == {name}
+    await destroy("named")
