@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from alchemy.clients.cloudflare_errors import TOKEN_PAGE, calling
+from alchemy.clients.cloudflare_errors import NO_SUBDOMAIN, TOKEN_PAGE, calling
 from alchemy.errors import ConfigurationError
 from alchemy.secret import Secret
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cloudflare import AsyncCloudflare
 
 API = "https://api.cloudflare.com/client/v4"
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +107,7 @@ class Cloudflare:
             with calling("look up the account's workers.dev subdomain", service="subdomain", kind="list"):
                 found = await self.sdk.workers.subdomains.get(account_id=self.account_id)
             if not found.subdomain:
-                raise ConfigurationError(
-                    "this Cloudflare account has no workers.dev subdomain yet",
-                    hint="open Workers & Pages in the dashboard once to choose one, or declare workers_dev=False",
-                )
+                raise ConfigurationError("this Cloudflare account has no workers.dev subdomain yet", hint=NO_SUBDOMAIN)
             self._subdomain = found.subdomain
         return self._subdomain
 
@@ -146,7 +143,7 @@ def _make(given: Credentials) -> AsyncCloudflare:
         ) from error
     base_url = given.base_url or API
     # A proxy of the environment must not see what is meant for this machine, nor could it reach it.
-    direct = urlsplit(base_url).hostname in _LOOPBACK
+    direct = urlsplit(base_url).hostname in LOOPBACK
     sdk = AsyncCloudflare(
         api_token=given.token.reveal(),
         base_url=base_url,

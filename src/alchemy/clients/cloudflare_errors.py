@@ -36,17 +36,17 @@ _AUTHENTICATION = frozenset({6003, 6111, 9106, 9109, 10000})
 _NO_OBJECT_ROUTE, _NO_SUCH_ENDPOINT = 7003, frozenset({7000, 7001})
 _NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "LocalProtocolError"})
 
+NO_SUBDOMAIN = (
+    "open Workers & Pages in the dashboard once to choose one; a Worker that needs no address has workers_dev=False"
+)
 _HINTS: Mapping[tuple[str, int], str] = {
     ("workers", 10021): "the script does not start: correct what the message says; nothing was changed at Cloudflare",
     ("workers", 10027): "the script is too large: see the limits of your plan, or leave out what it does not use",
     ("workers", 10052): "every binding needs a name",
     ("workers", 10061): "export the class from the entrypoint",
     ("workers", 10064): "another Worker still uses it: change or delete that one first",
-    (
-        "workers",
-        10063,
-    ): "open Workers & Pages in the dashboard once to choose a subdomain, or declare workers_dev=False",
-    ("subdomain", 10007): "open Workers & Pages in the dashboard once to choose one, or declare workers_dev=False",
+    ("workers", 10063): NO_SUBDOMAIN,
+    ("subdomain", 10007): NO_SUBDOMAIN,
     ("d1", 7406): "delete databases that are not needed, or ask Cloudflare for more",
     ("d1", 7500): "correct the SQL",
     ("r2", 10005): "a bucket's name has 3 to 63 of a-z, 0-9 and '-', and begins and ends with a letter or digit",

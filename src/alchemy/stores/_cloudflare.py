@@ -262,7 +262,9 @@ def _token(given: Secret[str] | str | None) -> Secret[str]:
     if not text or any(not 0x21 <= ord(char) <= 0x7E for char in text):
         what = "is not set" if not text else "has blanks or characters beyond ASCII in it"
         raise ConfigurationError(
-            f"the state service's token ({TOKEN}, or state_token) {what}", hint="set it to the one of the service"
+            f"the state service's token ({TOKEN}, or state_token) {what}",
+            hint="set it to the service's, which is the same for everybody; for a new service make one: "
+            f'export {TOKEN}="$(openssl rand -hex 32)", and keep it',
         )
     return token
 

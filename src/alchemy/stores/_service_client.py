@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
+from alchemy.clients.cloudflare import LOOPBACK
 from alchemy.errors import AlchemyError, ConfigurationError, StateError, StateTooNew
 from alchemy.ports import Lease
 from alchemy.secret import Secret
@@ -21,6 +23,10 @@ TOKEN = "ALCHEMY_STATE_TOKEN"
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 30.0
 _PASSING = frozenset({408, 425, 429})
 _UPGRADE = "deploy the service that comes with this version: force_update=True, or alchemy state-service serve"
+
+
+class TokenRefused(ConfigurationError):
+    """The service has another token than the one it was shown."""
 
 
 class _Answer(msgspec.Struct):
@@ -94,6 +100,8 @@ class ServiceClient:
             self._http = httpx.AsyncClient(
                 base_url=self.address,
                 verify=self.address.startswith("https:"),  # reading the system's certificates takes 0.1 s
+                # A proxy of the environment must not see what is meant for this machine, nor could it reach it.
+                trust_env=urlsplit(self.address).hostname not in LOOPBACK,
                 headers={"Authorization": f"Bearer {self._token.reveal()}", "Content-Type": "application/json"},
                 timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
                 limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=20),
@@ -111,6 +119,11 @@ class ServiceClient:
         if status >= 500 or status in _PASSING:
             raise Unreachable(f"{self._name} answers {method} with {status}", hint="look at its log")
         kind = response.headers.get("content-type", "nothing").partition(";")[0]
+        if status == 413:
+            raise ConfigurationError(
+                f"what stands before {self._name} does not let {len(response.request.content):,} bytes through",
+                hint="let it pass on requests of up to 32 MB (client_max_body_size of nginx)",
+            )
         if response.is_redirect or "html" in kind:
             raise ConfigurationError(
                 f"{self._name} answers with {status} and {kind}, as a login page does, and not as a service",
@@ -124,8 +137,9 @@ class ServiceClient:
         if answer.code == "lease_lost" and lease is not None:
             return taken_away(lease, answer.whom)
         if status == 401:
-            return ConfigurationError(
-                f"{self._name} does not accept the token", hint=f"set {TOKEN} to the one it was started with"
+            return TokenRefused(
+                f"{self._name} does not accept the token",
+                hint=f"set {TOKEN} to the one that the service was made with, or give the service another one",
             )
         said = f"{self._name}: {answer.error}"
         if answer.code == "newer_data":
@@ -159,4 +173,4 @@ def join_rows(rows: Sequence[Sequence[Any]]) -> tuple[dict[str, bytes], str | No
     return {fqn: "".join(texts).encode() for fqn, texts in parts.items()}, foreign
 
 
-__all__ = ["TOKEN", "ServiceClient", "check_version", "join_rows"]
+__all__ = ["TOKEN", "ServiceClient", "TokenRefused", "check_version", "join_rows"]

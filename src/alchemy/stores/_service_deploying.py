@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 from alchemy.clients.cloudflare import Cloudflare, connect
 from alchemy.clients.cloudflare_errors import calling
-from alchemy.errors import AlchemyError, ConfigurationError, Gone, ProviderError
+from alchemy.errors import AlchemyError, ConfigurationError, Gone, ProviderError, StateError
 from alchemy.secret import Secret
 from alchemy.stores import service
-from alchemy.stores._service_client import TOKEN, ServiceClient
-from alchemy.stores.backend import Unreachable
+from alchemy.stores._service_client import ServiceClient, TokenRefused, check_version
 
 _MARK = "alchemy-state-service:"
+_TYPESCRIPT = "cloudflare-state-store:"
+"""How the tag begins that Alchemy for TypeScript gives its own state service."""
 _NEW_SECONDS, _KNOWN_SECONDS = 120.0, 5.0
 """For which the service may not answer as one: a new workers.dev address takes a minute to be known everywhere."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
@@ -39,7 +40,7 @@ class Deployed(NamedTuple):
 async def deploy(script: str, token: Secret[str]) -> Deployed:
     """Make sure that the account that the environment names has the service, and that it answers.
 
-    Safe to repeat. An upgrade keeps data and token.
+    Safe to repeat, and for several at once. An upgrade keeps data and token.
 
     Args:
         script: the Worker's name.
@@ -51,25 +52,30 @@ async def deploy(script: str, token: Secret[str]) -> Deployed:
     """
     api = await connect()
     try:
+        if api.own:
+            await api.workers_subdomain()  # an account without one is told so before anything is uploaded
         found = await _version(api, script)
         notices: list[str] = []
-        if found is None or found < service.version():
+        uploads = (found or 0) < service.version()
+        if uploads:
             try:
-                await _upload(api, script, token if found is None else None)
+                with calling(f"upload the Worker {script!r}", service="workers", kind="create"):
+                    await _upload(api, script, token if found is None else None)
             except ProviderError:
                 if (await _version(api, script) or 0) < service.version():
                     raise  # else somebody else has uploaded it at the same time
             notices.append(f"the state service {script} was {'created' if found is None else 'updated'}")
-        elif found > service.version():
-            known = service.version()
+        elif found != (known := service.version()):
             notices.append(
                 f"the state service {script} has version {found}, newer than this library's {known}; it stays"
             )
-        address = await _address(api, script)
+        address, is_new = await _address(api, script)
+        if is_new and found is not None:
+            notices.append(f"the workers.dev address of the state service {script} was switched on")
     finally:
         await api.close()
-    uploaded = found is None or found < service.version()
-    await until_it_answers(address, token, seconds=_NEW_SECONDS if uploaded else _KNOWN_SECONDS)
+    seconds = _NEW_SECONDS if uploads or is_new else _KNOWN_SECONDS
+    await until_it_answers(address, token, seconds=seconds, version=service.version() if uploads else 0)
     return Deployed(address, notices)
 
 
@@ -80,18 +86,21 @@ async def _version(api: Cloudflare, script: str) -> int | None:
             found = await api.sdk.workers.scripts.script_and_version_settings.get(script, account_id=api.account_id)
     except Gone:
         return None
-    for tag in found.tags or ():
+    tags = found.tags or []
+    for tag in tags:
         version = tag.removeprefix(_MARK).partition(":")[0]
         if tag.startswith(_MARK) and version.isdigit():
             return int(version)
+    typescript = any(tag.startswith(_TYPESCRIPT) for tag in tags)
+    what = "the state service of Alchemy for TypeScript" if typescript else "not this library's state service"
     raise ConfigurationError(
-        f"the account has a Worker {script!r} that is not this library's state service; it may be that of Alchemy for "
-        "TypeScript, and hold its state",
+        f"the account has a Worker {script!r} that is {what}; it was not touched",
         hint="choose another name: cloudflare:?script_name=NAME, or script_name=…",
     )
 
 
 async def _upload(api: Cloudflare, script: str, token: Secret[str] | None) -> None:
+    """Send the script. Apart from its caller, so that the token in clear is in no frame that an error shows."""
     store = {"type": "durable_object_namespace", "name": "STORE", "class_name": service.CLASS}
     metadata: dict[str, object] = {
         "main_module": f"{service.SCRIPT}.js",
@@ -106,16 +115,16 @@ async def _upload(api: Cloudflare, script: str, token: Secret[str] | None) -> No
         metadata["bindings"] = [store, secret]
         metadata["migrations"] = {"new_tag": "v1", "new_sqlite_classes": [service.CLASS]}
     module = (f"{service.SCRIPT}.js", service.source().encode(), "application/javascript+module")
-    with calling(f"upload the Worker {script!r}", service="workers", kind="create"):
-        await api.sdk.workers.scripts.update(
-            script,
-            account_id=api.account_id,
-            metadata=metadata,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-            files=[module],
-        )
+    await api.sdk.workers.scripts.update(
+        script,
+        account_id=api.account_id,
+        metadata=metadata,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        files=[module],
+    )
 
 
-async def _address(api: Cloudflare, script: str) -> str:
+async def _address(api: Cloudflare, script: str) -> tuple[str, bool]:
+    """Give where the Worker answers, and whether it was only now told to."""
     with calling(f"let the Worker {script!r} answer", service="workers"):
         found = await api.sdk.workers.scripts.subdomain.get(script, account_id=api.account_id)
         extra = found.model_extra
@@ -125,11 +134,15 @@ async def _address(api: Cloudflare, script: str) -> str:
             )
             extra = made.model_extra
     local = (extra or {}).get("local_url")  # the Cloudflare on this machine says it itself
-    return str(local) if local else f"https://{script}.{await api.workers_subdomain()}.workers.dev"
+    address = str(local) if local else f"https://{script}.{await api.workers_subdomain()}.workers.dev"
+    return address, not found.enabled
 
 
-async def until_it_answers(address: str, token: Secret[str], *, seconds: float) -> None:
-    """Wait until a service answers. Raises what was wrong last, and at once when it refuses the token."""
+async def until_it_answers(address: str, token: Secret[str], *, seconds: float, version: int = 0) -> None:
+    """Wait until a service of at least that version answers: after an upload, the one before answers for a while.
+
+    Raises what was wrong last, and at once when it refuses the token.
+    """
     client = ServiceClient(address, token, name=address)
     end = time.monotonic() + seconds
     pause = _FIRST_PAUSE
@@ -137,13 +150,12 @@ async def until_it_answers(address: str, token: Secret[str], *, seconds: float) 
         while True:
             problem: AlchemyError
             try:
-                await client.ask("version", chain="")
+                found: dict[str, int] = await client.ask("version", chain="")
+                check_version(found["version"], needed=version, name=address)
                 return
-            except Unreachable as error:
-                problem = error
-            except ConfigurationError as error:
-                if TOKEN in (error.hint or ""):
-                    raise
+            except TokenRefused:
+                raise
+            except (ConfigurationError, StateError) as error:
                 problem = error  # where a new address is not known yet, a page says so
             if time.monotonic() + pause > end:
                 raise problem

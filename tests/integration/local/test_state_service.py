@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from cloudflare import AsyncCloudflare
-from tests.integration.service.releases import MIGRATED, Traffic, look, migrations, newer
+from tests.integration.service.releases import MIGRATED, NEWEST, Traffic, look, migrations, newer
 
-from alchemy.errors import ConfigurationError
+from alchemy.errors import ConfigurationError, ProviderError
 from alchemy.local import LocalCloudflare, environment, local_cloudflare
 from alchemy.secret import Secret
-from alchemy.stores import CloudflareStateStore, open_store, service
+from alchemy.stores import CloudflareStateStore, _service_deploying, open_store, service
 from alchemy.stores._service_deploying import deploy as deploy_service
 from alchemy.testing.contract import UNIT, a_resource, an_owner
 
 pytestmark = [pytest.mark.anyio, pytest.mark.workerd]
 TOKEN = "a-token-of-tests"
+Deploy = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +92,7 @@ async def test_a_newer_release_under_traffic(tmp_path: Path, monkeypatch: pytest
             await traffic.more()
             before, newest = len(written), newer()
             monkeypatch.setattr(service, "source", lambda: newest)
-            monkeypatch.setattr(service, "version", lambda: 99)
+            monkeypatch.setattr(service, "version", lambda: NEWEST)
             assert "was updated" in str((await deploy_service(service.SCRIPT, Secret(TOKEN))).notices)
             await traffic.more()
             while len(written) < before + 20:
@@ -126,13 +129,90 @@ async def test_two_at_once(client: AsyncCloudflare, cloud: LocalCloudflare) -> N
         await store.deinit()
 
 
+@pytest.mark.parametrize(
+    ("tags", "said"), [([], "not this library's"), (["cloudflare-state-store:0a1b"], "Alchemy for TypeScript")]
+)
 async def test_a_worker_of_somebody_else(
-    client: AsyncCloudflare, cloud: LocalCloudflare, deploy: Callable[..., Awaitable[str]]
+    client: AsyncCloudflare, cloud: LocalCloudflare, deploy: Deploy, http: httpx.AsyncClient, tags: list[str], said: str
 ) -> None:
-    """A Worker of that name that is not the service is not touched."""
-    await deploy(client, cloud, "state-other", "export default { fetch: () => new Response('hello') };")
-    with pytest.raises(ConfigurationError, match="script_name"):
-        await keep("state-other", "a")
+    """A Worker of that name that is not the service is not touched; the error says what it is, and the way out."""
+    script = f"state-other-{len(tags)}"
+    url = await deploy(client, cloud, script, "export default { fetch: () => new Response('hello') };", tags=tags)
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        await keep(script, "a")
+    assert "script_name" in (caught.value.hint or "")
+    assert (await http.get(url)).text == "hello"
+
+
+async def test_another_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has another token than the service is told so, and sees neither; without any, how one is made."""
+    await keep("state-wrong", "a")
+    monkeypatch.setenv("ALCHEMY_STATE_TOKEN", "hers")
+    with pytest.raises(ConfigurationError, match="does not accept the token") as refused:
+        await keep("state-wrong", "b")
+    assert not any(token in f"{refused.value.message} {refused.value.hint}" for token in (TOKEN, "hers"))
+    monkeypatch.delenv("ALCHEMY_STATE_TOKEN")
+    with pytest.raises(ConfigurationError, match="is not set") as missing:
+        open_store("cloudflare:?script_name=state-wrong")
+    assert "openssl rand" in (missing.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["new Response('<html>', { headers: { 'Content-Type': 'text/html' } })", "Response.redirect('https://a.b')"],
+)
+async def test_a_login_page_before_it(
+    client: AsyncCloudflare, cloud: LocalCloudflare, deploy: Deploy, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """An address that answers with a page, or leads to one, is told as a login page before the service."""
+    monkeypatch.setattr(_service_deploying, "_KNOWN_SECONDS", 0.5)
+    tags = [f"alchemy-state-service:{service.version()}:0"]
+    await deploy(client, cloud, "state-page", f"export default {{ fetch: () => {answer} }};", tags=tags)
+    with pytest.raises(ConfigurationError, match="as a login page does") as caught:
+        await keep("state-page", "a")
+    assert caught.value.hint
+
+
+async def test_an_account_without_a_workers_dev_name(
+    client: AsyncCloudflare, cloud: LocalCloudflare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told before anything is uploaded: this one is taken for the real Cloudflare, where the name is needed."""
+    monkeypatch.setattr("alchemy.clients.cloudflare.is_cloudflares_own", lambda base_url: True)
+    before = await client.workers.subdomains.get(account_id=cloud.account_id)
+    await client.workers.subdomains.delete(account_id=cloud.account_id)
+    try:
+        with pytest.raises(ProviderError, match=r"workers\.dev subdomain") as caught:
+            await keep("state-nameless", "a")
+    finally:
+        await client.workers.subdomains.update(account_id=cloud.account_id, subdomain=before.subdomain)
+    assert "dashboard" in (caught.value.hint or "")
+    assert "state-nameless" not in [
+        script.id async for script in client.workers.scripts.list(account_id=cloud.account_id)
+    ]
+    assert await keep("state-nameless", "a")
+
+
+async def test_an_address_that_was_switched_off(client: AsyncCloudflare, cloud: LocalCloudflare) -> None:
+    """A service whose workers.dev address somebody has switched off gets it back, and that is said."""
+    await keep("state-off", "a")
+    await client.workers.scripts.subdomain.create(
+        "state-off", account_id=cloud.account_id, enabled=False, previews_enabled=False
+    )
+    assert await keep("state-off", "b") == [
+        "a",
+        "b",
+        "the workers.dev address of the state service state-off was switched on",
+    ]
+
+
+async def test_no_error_of_an_upload_shows_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traceback with all locals, of an upload that is refused, has the token nowhere."""
+    broken = service.source() + "throw new Error('broken');"
+    monkeypatch.setattr(service, "source", lambda: broken)
+    with pytest.raises(ProviderError, match="broken") as caught:
+        await keep("state-broken", "a")
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert TOKEN not in "".join(shown.format())
 
 
 def test_urls() -> None:

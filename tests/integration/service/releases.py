@@ -14,6 +14,8 @@ from tests.integration.service.clients import TOKEN
 
 from alchemy.stores import service
 
+NEWEST = 99
+"""The version that the newer release says it has."""
 _LOAD = {"method": "load", "params": [0], "context": {"chain": ["notes", "prod"]}}
 MIGRATED = [(1, "records, locks, blobs"), (2, "one more column"), (3, "one more table")]
 _MORE = """
@@ -43,6 +45,8 @@ def newer() -> str:
     source = source.replace(
         "INSERT INTO records VALUES", "INSERT INTO records (scope, id, part, unit, origin, text) VALUES"
     )
+    source, count = re.subn(r"(?m)^const VERSION = \d+;", f"const VERSION = {NEWEST};", source)
+    assert count == 1
     return source.replace(end, _MORE)
 
 

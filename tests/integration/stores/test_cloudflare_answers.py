@@ -15,6 +15,7 @@ from tests.integration.stores.servers.service import TOKEN, ServiceThread
 from alchemy.errors import AlchemyError, ConfigurationError, StateError, StateTooNew
 from alchemy.secret import Secret
 from alchemy.stores import CloudflareStateStore, open_store
+from alchemy.stores._service_client import TokenRefused
 from alchemy.stores._service_deploying import until_it_answers
 from alchemy.testing.contract import UNIT, a_resource, an_owner
 
@@ -70,6 +71,7 @@ def refusal(status: int, code: str, error: str) -> tuple[int, str, str]:
         (refusal(413, "too_large", "The request has more than 1 bytes"), StateError, "more than 1 bytes"),
         (refusal(500, "internal", "database or disk is full"), StateError, "disk is full"),
         ((503, "text/html", "<html>"), StateError, "503"),
+        ((413, "text/html", "<html>"), ConfigurationError, "client_max_body_size"),
         ((429, "text/plain", ""), StateError, "429"),
         ((200, "application/json", '{"success": true, "result": {"version": 0}}'), StateError, "version 0"),
     ],
@@ -82,7 +84,7 @@ async def test_what_is_no_answer_of_the_service(
     store = CloudflareStateStore(address, state_token=TOKEN, patience=0.1)
     with pytest.raises(kind) as caught:
         await store.init()
-    assert type(caught.value) is kind
+    assert type(caught.value) is (TokenRefused if answer[0] == 401 else kind)
     text = f"{caught.value.message} {caught.value.hint}"
     assert said in text
     assert address in text
@@ -97,12 +99,22 @@ async def test_what_is_no_answer_of_the_service(
         ((404, "text/html", "<html>"), "login page"),
         ((503, "text/plain", ""), "503"),
         (refusal(401, "unauthorized", "Unauthorized"), "does not accept the token"),
+        ((200, "application/json", '{"success": true, "result": {"version": 1}}'), "has version 1"),
     ],
 )
 async def test_waiting_for_a_service_ends(answering: Answer, answer: tuple[int, str, str], said: str) -> None:
-    """Whoever waits for a service that was uploaded is told in the end what answered instead."""
+    """Whoever waits for a service that was uploaded is told in the end what answered instead, or what still does."""
     with pytest.raises(AlchemyError, match=said):
-        await until_it_answers(answering(*answer), Secret(TOKEN), seconds=0.3)
+        await until_it_answers(answering(*answer), Secret(TOKEN), seconds=0.3, version=2)
+
+
+async def test_no_proxy_sees_what_is_meant_for_this_machine(answering: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service on loopback is asked directly, whatever proxy the environment names."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    await until_it_answers(
+        answering(200, "application/json", '{"success": true, "result": {"version": 2}}'), Secret(TOKEN), seconds=0
+    )
 
 
 @pytest.mark.parametrize("token", [None, "", "two words", "ü"])
