@@ -248,7 +248,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         name="local",
-        help="Deploy to the Cloudflare on this machine: no account is needed.",
+        help="Use the Cloudflare on this machine: no account is needed.",
         parse=flag,
         default=False,
         env="ALCHEMY_LOCAL",

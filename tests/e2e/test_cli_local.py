@@ -70,3 +70,26 @@ def test_the_local_cloudflare_is_started_asked_and_stopped(stopped: Project) -> 
     project.ok("local", "reset", "--yes")
     assert project.run("local", "status").returncode == 1
     assert project.ok("local", "stop").stdout == "it was not running\n"
+
+
+def test_state_may_lie_there_too(stopped: Project) -> None:
+    """With --local, every command finds a state store at `cloudflare:` on this machine, started when it is needed."""
+    project = stopped
+    project.ok("init")
+    env = {"ALCHEMY_STATE_TOKEN": "a-token", "ALCHEMY_STATE_STORE": "cloudflare:"}
+    first = project.run("deploy", "--local", env=env)
+    assert first.returncode == 0, first.stderr
+    project.ok("local", "stop", env={**env, "ALCHEMY_LOCAL": "1"})
+    listed = project.run("state", "list", "--local", env=env)
+    assert listed.returncode == 0, listed.stderr
+    assert len(listed.stdout.splitlines()) == 2
+    assert listed.stderr == "starting the local Cloudflare\n"
+    assert "web" in project.ok("scope", "inspect", "--local", env=env).stdout
+    copied = project.run("state", "copy", "--to", "file:copied", "--local", env=env)
+    assert (copied.returncode, "3 records and 0 backups copied" in copied.stdout) == (0, True), copied.stderr
+    back = {"ALCHEMY_STATE_TOKEN": "a-token", "ALCHEMY_STATE_STORE": "file:copied"}
+    missing = project.run("state", "copy", "--to", "cloudflare:", env=back)
+    assert (missing.returncode, "CLOUDFLARE_API_TOKEN is not set" in missing.stderr) == (1, True)
+    again = project.run("state", "copy", "--to", "cloudflare:", "--local", env=back)
+    assert (again.returncode, "were there already" in again.stdout) == (0, True), again.stderr
+    assert "2 deleted" in project.ok("destroy", "--yes", "--local", env=env).stdout

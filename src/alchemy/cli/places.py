@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from alchemy import config
 from alchemy.cli.literals import Opened, opened_in
@@ -55,15 +56,19 @@ class Place:
         return next((opened for opened in self.opened if opened.app in (app, None)), None)
 
 
-def find_place(options: Mapping[str, Any], *, operation: str, program: Path | None = None) -> Place:
+def find_place(
+    options: Mapping[str, Any], *, operation: str, program: Path | None = None, stores: Sequence[str] = ()
+) -> Place:
     """Put together what a command works on, set it as what is launched, and go into its folder.
 
-    Paths in a program mean the same wherever it is called from: relative to the folder it lies in.
+    Paths in a program mean the same wherever it is called from: relative to the folder it lies in. The Cloudflare on
+    this machine is started when state lies there.
 
     Args:
         options: from the command line.
         operation: what holds the lease, for others to read.
         program: the program; `None`: the current folder's, if it has one.
+        stores: more stores that are used, besides the one of the settings.
 
     Raises:
         ConfigurationError: an option cannot be used.
@@ -74,7 +79,18 @@ def find_place(options: Mapping[str, Any], *, operation: str, program: Path | No
     config.launch.set(Launch(options=options, operation=operation, root=root, program=program))
     opened = _opened_by(program) if program else []
     literal = {name: value for name, value in opened[0].options.items() if name != "stage"} if opened else {}
-    return Place(root, program, opened, config.resolve(literal), options)
+    place = Place(root, program, opened, config.resolve(literal), options)
+    used = [place.settings.state_store, *stores]
+    if operation != "local" and place.settings.local and any(map(_is_at_cloudflare, used)):
+        from alchemy.cli.local_cloudflare import ensure_running
+
+        ensure_running(place.local_data)
+    return place
+
+
+def _is_at_cloudflare(store: object) -> bool:
+    """Whether a store lies on the account, which with `local` is the one on this machine."""
+    return isinstance(store, str) and urlsplit(store).scheme == "cloudflare"
 
 
 def _opened_by(program: Path) -> list[Opened]:

@@ -32,7 +32,7 @@ def command() -> None:
 
 @command.command("list")
 @click.argument("chain", required=False)
-@launch_options("state_dir", "state_store")
+@launch_options("local", "state_dir", "state_store")
 @click.option("--json", "as_json", is_flag=True, help="Write each as a line of JSON.")
 def list_(chain: str | None, as_json: bool, **options: Any) -> int:
     """List the resources in CHAIN, such as notes/prod, or all there are: FQN, kind and status."""
@@ -55,7 +55,7 @@ def list_(chain: str | None, as_json: bool, **options: Any) -> int:
 
 @command.command("tree")
 @click.argument("chain", required=False)
-@launch_options("state_dir", "state_store")
+@launch_options("local", "state_dir", "state_store")
 def tree(chain: str | None, **options: Any) -> int:
     """Show the scopes and resources in CHAIN, or all there are, as a tree."""
     from alchemy.cli.finding import tell
@@ -75,7 +75,7 @@ def tree(chain: str | None, **options: Any) -> int:
 
 @command.command("get")
 @click.argument("fqn")
-@launch_options("state_dir", "state_store")
+@launch_options("local", "state_dir", "state_store")
 def get(fqn: str, **options: Any) -> int:
     """Show the record of FQN, such as notes/prod/api, as JSON; secrets are shown as ***."""
     import msgspec

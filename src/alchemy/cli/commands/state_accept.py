@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "--force", is_flag=True, help="Take the edit though a run that was cut short has changed the record since."
 )
-@launch_options("state_dir", "state_store", "lock_timeout")
+@launch_options("local", "state_dir", "state_store", "lock_timeout")
 def command(files: tuple[Path, ...], dry_run: bool, force: bool, **options: Any) -> None:
     """Take back FILE, a record's state.json that was edited by hand, or one that was removed.
 

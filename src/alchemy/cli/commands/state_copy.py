@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("chain", required=False)
 @click.option("--from", "source", metavar="URL", help="The store to copy from; the project's own if it is not said.")
 @click.option("--to", "target", metavar="URL", required=True, help="The store to copy to.")
-@launch_options("lock_timeout")
+@launch_options("local", "lock_timeout")
 def command(chain: str | None, source: str | None, target: str, **options: Any) -> None:
     """Copy state to another store: CHAIN, an application, a stage or a test, or all there is.
 
@@ -34,7 +34,7 @@ def command(chain: str | None, source: str | None, target: str, **options: Any) 
     from alchemy.cli.launching import tell_notices
     from alchemy.cli.places import find_place
 
-    place = find_place(given(options), operation="copy")
+    place = find_place(given(options), operation="copy", stores=[url for url in (source, target) if url])
     if source is not None:  # stronger here than what the program's text says
         place = replace(place, settings=replace(place.settings, state_store=source, said=frozenset({"state_store"})))
     tell_notices()

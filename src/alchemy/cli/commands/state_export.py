@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("export")
 @click.argument("chain", required=False)
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="The file to write; stdout if it is not said.")
-@launch_options("state_dir", "state_store")
+@launch_options("local", "state_dir", "state_store")
 def command(chain: str | None, output: str | None, **options: Any) -> None:
     """Write state into one file: CHAIN, an application, a stage or a test, or all there is.
 

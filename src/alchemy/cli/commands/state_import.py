@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--app", metavar="NAME", help="The application: which one of a folder, or whose a file is.")
-@launch_options("stage", "state_dir", "state_store")
+@launch_options("stage", "local", "state_dir", "state_store")
 @click.option(
     "--password-env",
     metavar="VARIABLE",

@@ -12,7 +12,7 @@ from alchemy.cli.options import given, launch_options
 @click.command("mv")
 @click.argument("old")
 @click.argument("new")
-@launch_options("state_dir", "state_store", "lock_timeout", "quiet", "verbose")
+@launch_options("local", "state_dir", "state_store", "lock_timeout", "quiet", "verbose")
 def command(old: str, new: str, **options: Any) -> int:
     """Rename OLD, a resource or a scope with everything in it, to NEW, in state.
 

@@ -20,7 +20,7 @@ NEW = "ALCHEMY_NEW_PASSWORD"
 
 @click.command("check-password")
 @click.argument("chain", required=False)
-@launch_options("state_dir", "state_store")
+@launch_options("local", "state_dir", "state_store")
 def check_command(chain: str | None, **options: Any) -> int:
     """Say whether ALCHEMY_PASSWORD opens everything that is encrypted in CHAIN, or in all state there is.
 
@@ -62,7 +62,7 @@ def _show(verdict: Verdict) -> None:
 
 @click.command("rekey")
 @click.argument("chain", required=False)
-@launch_options("state_dir", "state_store", "lock_timeout", "quiet", "verbose")
+@launch_options("local", "state_dir", "state_store", "lock_timeout", "quiet", "verbose")
 def rekey_command(chain: str | None, **options: Any) -> int:
     """Encrypt CHAIN, or all state there is, with another password.
 

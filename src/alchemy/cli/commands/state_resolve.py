@@ -15,7 +15,7 @@ from alchemy.cli.options import given, launch_options
     "--id", "ids", multiple=True, metavar="ID", help="It exists, and this is its id; or NAME=VALUE, an output."
 )
 @click.option("--gone", is_flag=True, help="It does not exist.")
-@launch_options("state_dir", "state_store", "lock_timeout", "quiet", "verbose")
+@launch_options("local", "state_dir", "state_store", "lock_timeout", "quiet", "verbose")
 def command(fqn: str, ids: tuple[str, ...], gone: bool, **options: Any) -> int:
     """Say what became of FQN, such as notes/prod/api, whose record was left half-way.
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.command("rm")
 @click.argument("fqn")
-@launch_options("state_dir", "state_store", "lock_timeout", "quiet", "verbose")
+@launch_options("local", "state_dir", "state_store", "lock_timeout", "quiet", "verbose")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def command(fqn: str, yes: bool, **options: Any) -> int:
     """Forget FQN, a resource or a scope with everything in it, and destroy nothing.

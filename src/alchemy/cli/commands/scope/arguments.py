@@ -23,7 +23,8 @@ def takes(*options: str, chain: bool | None, as_json: str = "Write each as a lin
 
     def add(function: F) -> F:
         function = click.option("--json", "as_json", is_flag=True, help=as_json)(function)
-        function = launch_options(*options, "state_dir", "state_store")(function)
+        where = ("state_dir", "state_store") if "local" in options else ("local", "state_dir", "state_store")
+        function = launch_options(*options, *where)(function)
         return function if chain is None else click.argument("chain", required=chain)(function)
 
     return add
