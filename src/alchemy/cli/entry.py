@@ -20,7 +20,7 @@ COMMANDS = {
     "run": "Run the program without changing anything.",
     "state": "Look into the state: list, tree, get; copy, import, export, mv, rm, rekey, …",
     "scope": "Look into scopes, and put them in order: list, inspect, logs, unlock, …",
-    "local": "The Cloudflare on this machine: start, stop, status, reset, env.",
+    "local": "The Cloudflare on this machine: start, stop, status, reset, env, objects, evict, …",
     "state-service": "A state store for a team, on a machine of one's own: serve.",
     "completion": "Print what a shell needs to complete commands.",
 }

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alchemy.cli import terminal
+from alchemy.cli.options import given
+from alchemy.cli.places import find_place
 from alchemy.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,6 +27,12 @@ def check_installed() -> None:
         raise ConfigurationError(
             f"the local Cloudflare needs {', '.join(missing)}", hint="pip install 'alchemy-iac[local]'"
         )
+
+
+def data_folder(options: Mapping[str, Any]) -> Path:
+    """Give the folder that its data lies in, as the command line says, once all that it needs is known to be there."""
+    check_installed()
+    return find_place(given(options), operation="local").local_data
 
 
 def ensure_running(data: Path) -> LocalCloudflare:

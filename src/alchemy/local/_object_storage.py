@@ -31,7 +31,7 @@ class StoredObject:
         id: 64 hexadecimal digits.
         name: what it was asked for by; `None` when it has no name, or none was ever seen.
         size: of its database, in bytes, with the part that is still in its journal.
-        written: when something was last written, in seconds since the epoch.
+        written: when its files were last written, in seconds since the epoch; SQLite also does so when they are closed.
         in_memory: whether it is constructed right now.
     """
 

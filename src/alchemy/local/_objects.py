@@ -10,6 +10,7 @@ from alchemy.local._datadir import DEFAULT_DATA_DIR
 from alchemy.local._errors import LocalCloudflareError
 from alchemy.local._lifecycle import status
 from alchemy.local._object_storage import StoredObject
+from alchemy.local._storage import id_from_name
 
 if TYPE_CHECKING:
     import httpx
@@ -33,6 +34,11 @@ class ObjectClass:
     name: str
     namespace: str
     objects: tuple[StoredObject, ...]
+
+    def find(self, *, name: str | None = None, object_id: str | None = None) -> StoredObject | None:
+        """Give the object of this name, known or not, or with this id; `None` when it was never constructed."""
+        wanted = object_id if name is None else id_from_name(self.namespace, name)
+        return next((each for each in self.objects if each.id == wanted), None)
 
 
 async def object_classes(data_dir: Path = DEFAULT_DATA_DIR) -> list[ObjectClass]:
@@ -108,6 +114,8 @@ async def _ask(data_dir: Path, method: str, path: str) -> dict[str, Any]:
         raise LocalCloudflareError(
             f"the local Cloudflare did not answer: {type(error).__name__}", hint="alchemy local status"
         ) from error
+    if answer.status_code == 409:
+        raise LocalCloudflareError(_said(answer), hint="end it, or let all objects go: alchemy local evict --all --now")
     if answer.status_code != 200:
         raise LocalCloudflareError(_said(answer))
     return cast("dict[str, Any]", answer.json())

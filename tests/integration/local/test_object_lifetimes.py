@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -202,3 +203,21 @@ async def test_names_are_still_known_after_a_restart(
         assert not (await Rooms(info, http, "rooms", url).room("a")).in_memory
         await deploy(client, info, "rooms", "export default { fetch: () => new Response() };", migrations=gone)
         assert list((tmp_path / "storage" / "names").iterdir()) == []
+
+
+async def test_the_pattern_of_the_docs_migrates_what_is_stored(
+    client: AsyncCloudflare, cloud: LocalCloudflare, deploy: Deploy, http: httpx.AsyncClient
+) -> None:
+    """The guide's class over what its first version stored; and code that is older than the data refuses it."""
+    page = (Path(__file__).parents[3] / "docs" / "durable-objects.md").read_text("utf-8")
+    (newer,) = re.findall(r"```js\n(import .*?)```", page, re.DOTALL)
+    older = re.sub(r"  \"ALTER.*\n", "", newer)
+    gate = "export default { fetch: (request, env) => env.LEDGER.getByName('org_default').fetch(request) };"
+    bindings = [{**BINDING, "name": "LEDGER", "class_name": "Ledger"}]
+    new = {"new_tag": "v1", "new_sqlite_classes": ["Ledger"]}
+    url = await deploy(client, cloud, "ledger", older + gate, bindings=bindings, migrations=new)
+    assert (await http.post(url, content="one")).json() == [{"id": 1, "what": "one"}]
+    await deploy(client, cloud, "ledger", newer + gate, bindings=bindings)
+    assert (await http.get(url)).json() == [{"id": 1, "what": "one", "author": "nobody"}]
+    await deploy(client, cloud, "ledger", older + gate, bindings=bindings)
+    assert (await http.get(url)).status_code == 500

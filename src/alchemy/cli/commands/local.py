@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alchemy.cli.commands import local_objects
 from alchemy.cli.entry import Commands
-from alchemy.cli.options import given, launch_options
+from alchemy.cli.options import launch_options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from alchemy.local import LocalCloudflare, Status
 
 
@@ -27,16 +26,18 @@ def command() -> None:
 @launch_options("state_dir")
 def start(**options: Any) -> None:
     """Start it in the background, if it is not running, and print where it is."""
-    from alchemy.cli.local_cloudflare import ensure_running
+    from alchemy.cli.local_cloudflare import data_folder, ensure_running
 
-    _print_addresses(ensure_running(_data(options)))
+    _print_addresses(ensure_running(data_folder(options)))
 
 
 @command.command("stop")
 @launch_options("state_dir")
 def stop(**options: Any) -> None:
     """Stop it; its data stays."""
-    data = _data(options)
+    from alchemy.cli.local_cloudflare import data_folder
+
+    data = data_folder(options)
     from alchemy.local import stop as stop_it
 
     click.echo("stopped" if asyncio.run(stop_it(data)) else "it was not running")
@@ -47,7 +48,9 @@ def stop(**options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Write it as one JSON object.")
 def status(as_json: bool, **options: Any) -> int:
     """Print what runs, and where. Exit code 1 when it is not running."""
-    data = _data(options)
+    from alchemy.cli.local_cloudflare import data_folder
+
+    data = data_folder(options)
     from alchemy.local import status as ask
 
     found = asyncio.run(ask(data))
@@ -75,7 +78,9 @@ def reset(yes: bool, **options: Any) -> None:
     """Stop it, and delete everything in it. State still knows what was there: destroy first, or use new stages."""
     import sys
 
-    data = _data(options)
+    from alchemy.cli.local_cloudflare import data_folder
+
+    data = data_folder(options)
     from alchemy.local import reset as reset_it
 
     if not yes:
@@ -90,7 +95,9 @@ def reset(yes: bool, **options: Any) -> None:
 @launch_options("state_dir")
 def env(**options: Any) -> None:
     """Print the variables that lead to it: eval "$(alchemy local env)"."""
-    data = _data(options)
+    from alchemy.cli.local_cloudflare import data_folder
+
+    data = data_folder(options)
     from alchemy.errors import ConfigurationError
     from alchemy.local import environment
     from alchemy.local import status as ask
@@ -100,15 +107,6 @@ def env(**options: Any) -> None:
         raise ConfigurationError("the local Cloudflare is not running", hint="alchemy local start")
     for name, value in environment(found.info).items():
         click.echo(f"export {name}={shlex.quote(value)}")
-
-
-def _data(options: dict[str, Any]) -> Path:
-    """Give the data folder, once it is known that everything needed is installed."""
-    from alchemy.cli.local_cloudflare import check_installed
-    from alchemy.cli.places import find_place
-
-    check_installed()
-    return find_place(given(options), operation="local").local_data
 
 
 def _as_object(found: Status) -> dict[str, Any]:
@@ -128,3 +126,7 @@ def _print_addresses(info: LocalCloudflare) -> None:
     click.echo(f"api       {info.base_url}")
     click.echo(f"workers   http://NAME.localhost:{info.entry_port}")
     click.echo(f"data      {info.data_dir}")
+
+
+for each in (local_objects.objects, local_objects.evict, local_objects.delete_object):
+    command.add_command(each)

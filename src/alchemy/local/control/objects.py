@@ -24,6 +24,7 @@ _OBJECT = f"{_OBJECTS}/{{namespace}}/{{object}}"
 _EVICTED = 200
 _LONGEST = 30
 """Seconds after which workerd itself gives up on an eviction."""
+_BUSY = "it still has something to do: a request, a WebSocket that does not hibernate, or a timer"
 
 
 def routes(context: Context) -> tuple[Route, ...]:
@@ -68,7 +69,7 @@ async def evict(call: Call) -> Response:
     try:
         answer = await ask(call.context, "POST", "do", namespace, f"/{object_id}", params={"seconds": str(seconds)})
         if answer.status_code != _EVICTED:
-            refused = ApiError(409, 10066, answer.text)
+            refused = ApiError(409, 10066, _BUSY)
     except ApiError as error:  # workerd went away meanwhile, and with it all that it had in memory
         refused = error
     if refused is not None and await _is_in_memory(call):
