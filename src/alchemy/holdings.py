@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,6 +16,7 @@ from alchemy.engine.run import Run
 from alchemy.engine.session import Session
 from alchemy.errors import ConfigurationError, StateDamaged, StateError
 from alchemy.events import Notice
+from alchemy.forced import forceful, redeploy, start_over
 from alchemy.history import surplus
 from alchemy.names import RESERVED_STAGE, unit_of
 from alchemy.ports import Lease, Owner, Snapshot, StateStore
@@ -51,6 +53,8 @@ class Holdings:
         self._operation = launch.operation if backs_up else None
         self._stores: list[SealedStore] = []
         self._left: list[Session] = []
+        self._opening: dict[str, asyncio.Lock] = {}
+        self._redeployed: set[str] = set()
         run.locate = lambda settings: self._store(settings).url
         run.address = self._address
         self.salvages: Callable[[str], bool] = lambda _chain: launch.rebuild
@@ -76,9 +80,32 @@ class Holdings:
                 hint="set ALCHEMY_PASSWORD, or alchemy(..., password=...)",
             )
         store = self._store(run.settings)
+        await self._redeploy(store, run.settings)
         await store.init()
         run.lineage = (await self._application(store)).lineage
-        run.sessions[run.unit] = await self._session(store, run.unit)
+        run.sessions[run.unit] = await self._session(store, run.unit, salvages=self._is_forced(run.settings))
+
+    async def start_over(self, scope: Scope, session: Session) -> None:
+        """Forget the state of a scope, when the store that it was given is told to (`force_update`)."""
+        store = forceful(session.store)
+        if store is not None and self._is_forced(scope.settings):
+            await start_over(self._run, scope, session, store)
+
+    def _is_forced(self, settings: Settings) -> bool:
+        """Say whether a scope with these settings is to begin without state; only a deploy does that."""
+        from alchemy.stores import store_of
+
+        if self._run.phase != "up" or self._run.rebuilds:
+            return False
+        # By what these settings say: the store that is open may have been opened for others, who do not say so.
+        store = forceful(store_of(settings, self._launch.root))
+        return store is not None and store.force_update
+
+    async def _redeploy(self, store: StateStore, settings: Settings) -> None:
+        inner = forceful(store)
+        if inner is not None and store.url not in self._redeployed and self._is_forced(settings):
+            self._redeployed.add(store.url)
+            await redeploy(self._run, inner)
 
     async def _application(self, store: StateStore) -> Application:
         found = await store.application(self._run.app)
@@ -122,7 +149,7 @@ class Holdings:
         place = said if isinstance(said, str) and is_relative(said) else self._store(settings).url
         return address(place, root=self._launch.root, outer=outer.url)
 
-    async def _session(self, store: SealedStore, chain: str) -> Session:
+    async def _session(self, store: SealedStore, chain: str, *, salvages: bool = False) -> Session:
         run, unit = self._run, unit_of(chain)
         lease: Lease | None = None
         if run.phase != "read":
@@ -130,7 +157,7 @@ class Holdings:
                 store, unit, owner=self._owner, settings=run.settings, launch=self._launch, emit=run.emit
             )
         try:
-            snapshot = await self._load(store, chain, lease)
+            snapshot = await self._load(store, chain, lease, salvages=salvages or self.salvages(chain))
         except BaseException:
             if lease is not None:
                 await store.release(lease)
@@ -163,12 +190,12 @@ class Holdings:
         store = self._run.session.store
         return any(known is store and known.seals(self._run.unit) for known in self._stores)
 
-    async def _load(self, store: StateStore, chain: str, lease: Lease | None) -> Snapshot:
+    async def _load(self, store: StateStore, chain: str, lease: Lease | None, *, salvages: bool) -> Snapshot:
         unit = unit_of(chain)
         try:
             return await store.load(unit, lease=lease)
         except StateDamaged as damage:
-            aside = await store.salvage(lease) if lease is not None and self.salvages(chain) else None
+            aside = await store.salvage(lease) if lease is not None and salvages else None
             if aside is None:
                 place = place_options(store, self._run.settings, self._launch)
                 raise await with_remedy(damage, store, unit, place) from damage
@@ -217,15 +244,23 @@ class Holdings:
 
     async def open_nested(self, scope: Scope) -> Session:
         """Give the session of a nested scope that has a store of its own."""
-        known = self._run.sessions.get(scope.chain)
+        assert scope.parent is not None
         store = self._store(scope.settings)
-        if known is not None:
-            if known.store.url == store.url:
-                return known
-            self._left.append(known)  # nothing of the scope is in it, or entering the scope would have been refused
-            del self._run.sessions[scope.chain]
-        await store.init()
-        return await self._session_once(store, scope.chain)
+        is_given = scope.settings.state_store is not scope.parent.settings.state_store
+        async with self._opening.setdefault(store.url, asyncio.Lock()):
+            known = self._run.sessions.get(scope.chain)
+            if is_given:
+                await self._redeploy(store, scope.settings)
+            if known is not None and known.store.url != store.url:
+                self._left.append(known)  # nothing of the scope is in it, or entering the scope would have been refused
+                del self._run.sessions[scope.chain]
+                known = None
+            if known is None:
+                await store.init()
+                known = await self._session_once(store, scope.chain)
+            if is_given:
+                await self.start_over(scope, known)
+            return known
 
     # Giving back
 
@@ -247,7 +282,7 @@ class Holdings:
         run = self._run
         with contextlib.suppress(StateError, OSError):
             for session in self._sessions:
-                if session.backed_up:
+                if session.backup:
                     old = surplus(await session.store.backups(session.unit), run.settings.backups)
                     await session.store.drop_backups(session.unit, *old)
             logs = await run.session.store.logs(run.unit)

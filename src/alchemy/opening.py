@@ -161,6 +161,7 @@ class Opening:
         run.emit(reports.started(run, self._launch, self._owner))
         if gone is not None:
             run.warn(gone)
+        await self._holdings.start_over(self.scope, run.session)
         await self._holdings.reopen()
         if run.phase == "up" and not run.rebuilds and not self.cleans_up:
             self._may_cancel = False
@@ -210,6 +211,7 @@ class Opening:
         """Destroy everything of the unit and close it: how a test ends."""
         options = Finalize(self.run.settings, strategy="parallel", everything=True)
         try:
+            await self.run.close_ledgers()  # by the records, while they are there
             await self.engine.finalize(self.scope, options)
             await self._drop_unit()
         except BaseException as error:
@@ -234,6 +236,7 @@ class Opening:
         if isinstance(failure, LeaseLost):
             self.run.lose(failure)
         ok = ok and failure is None
+        self.run.tell(*self.run.untold)
         self.run.emit(reports.finished(self.run, ok=ok, exports=self.scope.exports, error=error or failure))
         try:
             if self._log is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -287,6 +287,29 @@ class StateStore(Protocol):
         """Find everything wrong with what is stored at a chain and below it, below `""` all there is.
 
         Nothing is changed, and damage is told and not raised; what is sound gives nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class Forceful(Protocol):
+    """What a store has besides that can be told to let the scope it is given to begin without state (`force_update`).
+
+    A deploy does it, once a scope that has such a store of its own is entered, or the stage: nobody else does, and
+    what reads or destroys by way of such a store leaves everything as it is.
+    """
+
+    force_update: bool
+
+    async def redeploy(self) -> Sequence[str]:
+        """Put what keeps the state in its place again, before it is used; give what people should know of that."""
+        ...
+
+    async def refuses_to_clear(self, lease: Lease, chain: str) -> int | None:
+        """Say whether `clear_scope` can be asked for: the status with which it is refused, else `None`.
+
+        Raises:
+            LeaseLost: somebody newer holds the chain.
         """
         ...
 

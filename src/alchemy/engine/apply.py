@@ -33,6 +33,7 @@ class Applier(Creator):
             self.run.begun.add(self.fqn)
             return await self._create(self._new_record())
         await self._check_target(known)
+        self.reclaims = self._has_chosen_again(known)
         # a copy: what was not written must not be taken for true later in this run
         record = self.work.record = msgspec.structs.replace(known)
         if record.kind != self.declared.kind:
@@ -46,6 +47,15 @@ class Applier(Creator):
                 return await self._resume_update(record)
             case _:
                 return await (self._verify(record) if record.verify else self._change(record))
+
+    def _has_chosen_again(self, known: Record) -> bool:
+        """Whether a reset has forgotten an object of the very name that the program chooses.
+
+        Somebody may have removed it and made another one by hand: that is why there are resets.
+        """
+        was_forgotten = self.work.session.get(self.fqn) is None and known.kind == self.declared.kind
+        is_ruled_out = self._chosen is None or self.declared.options.adopt is False
+        return was_forgotten and not is_ruled_out and known.physical_name == self._chosen
 
     # Update and replace
 
@@ -162,13 +172,19 @@ class Applier(Creator):
         await self._delete_object(record, self._have(record))
 
     async def _delete_object(self, record: Record, have: Resource) -> None:
-        if record.verify and claimed_by(self.work.session, record, record, type(have)) is not None:
+        if record.verify and await self._is_anothers_or_gone(record, have):
             return
         context = self._context(record, have)
         context.name = record.physical_name or context.name
         context.target = await self.run.target(self.provider, context, record.target)
         with contextlib.suppress(Gone):
             await self._call("delete", lambda: self.provider.delete(context, have))
+
+    async def _is_anothers_or_gone(self, record: Record, have: Resource) -> bool:
+        """Look, before it is deleted, what became of the object of a record that was restored, or forgotten."""
+        if claimed_by(self.work.session, record, record, type(have)) is not None:
+            return True
+        return self._can_read and await self._read_back(record, have) is None
 
     async def _finish_delete(self, record: Record) -> Outcome:
         """A delete was begun and the program wants the resource again: finish it, then create."""

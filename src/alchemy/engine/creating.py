@@ -33,6 +33,8 @@ class Creator:
         self.retries = settings.max_retries if options.retry is None else options.retry
         self.delay = settings.retry_delay
         self.timeout = settings.timeout if options.timeout is None else options.timeout
+        self.reclaims = False
+        """Whether what bears the name that the program chose is ours, for the ledger has an object of that name."""
         self.action: Action | None = None
         self.began = time.monotonic()
 
@@ -194,9 +196,10 @@ class Creator:
 
     async def _take_over(self, record: Record, context: Context[Any], found: Resource) -> Outcome:
         """Adopt an object that was there before, if the program says so."""
-        if not self.adopt:
+        if not self.adopt and not self.reclaims:
             raise self._refusal(record, context.name)
         self._refuse_unlike(context.name, found)
+        record.absent = self.reclaims  # so that it is taken over also by whoever goes on after an interruption
         self.run.begun.discard(self.fqn)
         await self.work.session.put(record)
         made = await self._bring_into_line(context, found)

@@ -66,11 +66,16 @@ def _cut_short(scope: Scope) -> Iterator[str]:
 
 
 async def finish_deletes(run: Run, root: Scope) -> None:
-    """Try first what an earlier run could not delete. What cannot be deleted now either is told at the end."""
+    """Try first what an earlier run could not delete. What cannot be deleted now either is told at the end.
+
+    That it failed is reported now; in a nested scope with a store of its own later: entering it may have it forgotten.
+    """
     begun = [pair for pair in run.all_records().values() if pair[0].status is Status.DELETING]
     if not begun:
         return
-    destroyer = Destroyer(run, root.nursery, Finalize(root.settings))
+    nested = [chain for chain in run.sessions if chain != run.unit]
+    puts_off = {record.fqn for record, _ in begun if any(is_within(record.fqn, chain) for chain in nested)}
+    destroyer = Destroyer(run, root.nursery, Finalize(root.settings), puts_off=puts_off)
     try:
         await destroyer.destroy(doom(begun, whole=True))
     except (AlchemyError, ExceptionGroup):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar, cast
 
@@ -81,6 +81,8 @@ class Run:
         """The FQNs of all resources that the program has declared so far."""
         self.undeletable: dict[str, ResourceFailed] = {}
         """What an earlier run could not delete, nor this one at its beginning; tried once a run."""
+        self.untold: dict[str, Callable[[], None]] = {}
+        """How to report that, by FQN, where it is not yet: a scope may be about to be entered that forgets it."""
         self.begun: set[str] = set()
         """What this run was the first to create, or to begin with: resources and nested scopes; nothing adopted."""
         self._stopping = False
@@ -153,6 +155,18 @@ class Run:
         """Report that a provider is about to be called; give the time on the monotonic clock."""
         self.bus.emit(ResourceStarted(fqn=fqn, kind=kind, action=action, old=old))
         return time.monotonic()
+
+    def tell(self, *fqns: str) -> None:
+        """Report what could not be deleted at the beginning, if that was put off."""
+        for fqn in fqns:
+            self.untold.pop(fqn, _told)()
+
+    def forgive(self, gone: Iterable[Record]) -> None:
+        """Forget what could not be deleted along with the records that said so."""
+        for record in gone:
+            self.undeletable.pop(record.fqn, None)
+            if self.untold.pop(record.fqn, None) is not None:
+                self.finished(record.fqn, record.kind, "forgotten", None, 0.0)
 
     # Secrets
 
@@ -373,6 +387,10 @@ class Run:
                 kind = state.TEST_KIND if scope.kind == "test" else state.STAGE_KIND
             record = Record(kind=kind, id=leaf(chain), fqn=chain, status=state.Status.CREATED, seq=self.clock.tick())
         return record
+
+
+def _told() -> None:
+    """It was reported when it was tried."""
 
 
 def in_words(error: BaseException) -> str:

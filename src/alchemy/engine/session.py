@@ -26,8 +26,8 @@ class Session:
         records: by FQN, as they are now.
         lease: `None` in a run that only reads.
         written: whether anything was.
-        backed_up: whether a backup was made, which is before the first write: a record that is about to be written
-            is changed as a copy, for the one in `records` goes into the backup.
+        backup: the name of the backup, when one was made, which is before the first write: a record that is about to
+            be written is changed as a copy, for the one in `records` goes into the backup.
 
     Args:
         operation: what is about to change the unit, for the backup; `None`: there is to be none.
@@ -47,7 +47,7 @@ class Session:
         self.lease = lease
         self.records = records
         self.written = False
-        self.backed_up = False
+        self.backup = ""
         self._operation = operation
         self._asking = asyncio.Lock()
         self._backup: Awaitable[None] | None = None
@@ -218,8 +218,8 @@ class Session:
         content = encode_backup(
             unit=self.unit, made_at=state.now(), operation=self._operation, records=self.records.values()
         )
-        self._backup = self.store.save_backup(lease, backup_name(datetime.now(UTC)), content)
-        self.backed_up = True
+        self.backup = backup_name(datetime.now(UTC))
+        self._backup = self.store.save_backup(lease, self.backup, content)
 
     def _after_backup(self, write: Awaitable[None]) -> Awaitable[None]:
         """Let who waits for the first write hear of a backup that could not be made."""

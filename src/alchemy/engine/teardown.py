@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Container
 from contextlib import nullcontext
 
 from alchemy.engine.calling import ensure_held
@@ -23,12 +24,17 @@ from alchemy.state import Record
 
 
 class Destroyer:
-    """Destroy in order, at most so many at a time as the strategy says."""
+    """Destroy in order, at most so many at a time as the strategy says.
 
-    def __init__(self, run: Run, nursery: Nursery, options: Finalize) -> None:
+    Args:
+        puts_off: FQNs whose failure is reported later, if it is; see `Run.untold`.
+    """
+
+    def __init__(self, run: Run, nursery: Nursery, options: Finalize, *, puts_off: Container[str] = ()) -> None:
         self.run = run
         self.nursery = nursery
         self.options = options
+        self._puts_off = puts_off
         self.errors: list[Exception] = []
         self.destroyed: list[str] = []
         self._order = Teardown([])
@@ -158,6 +164,7 @@ class Destroyer:
         began, fqn = time.monotonic(), item.record.fqn
         failure: Exception | None = self.run.undeletable.get(fqn) if item.old is None else None
         if failure is not None:
+            self.run.tell(fqn)
             return failure
         try:
             if intent is not None:
@@ -175,12 +182,21 @@ class Destroyer:
             failure = error
         except Exception as error:
             failure = failed(item, error)
-            kind = (item.old or item.record).kind
-            self.run.finished(fqn, kind, "failed", "delete", began, error=str(failure), old=item.old is not None)
+            self._report(item, failure, began)
         except BaseException as error:
             failure = ResourceFailed(f"{fqn}: delete was aborted", fqn=fqn, action="delete")
             failure.__cause__ = error
         return failure
+
+    def _report(self, item: Doomed, failure: Exception, began: float) -> None:
+        fqn, kind, old = item.record.fqn, (item.old or item.record).kind, item.old is not None
+        if fqn not in self._puts_off:
+            self.run.finished(fqn, kind, "failed", "delete", began, error=str(failure), old=old)
+            return
+        took = time.monotonic() - began
+        self.run.untold[fqn] = lambda: self.run.finished(
+            fqn, kind, "failed", "delete", time.monotonic() - took, error=str(failure), old=old
+        )
 
     async def _check_targets(self, doomed: list[Doomed]) -> None:
         """Before any call: nothing may live elsewhere than where calls would go."""

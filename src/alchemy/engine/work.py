@@ -194,7 +194,8 @@ def report(run: Run, declared: Declared, error: BaseException, action: Action | 
     if isinstance(error, ResourceFailed):
         failure = error
         if error is run.undeletable.get(declared.fqn):
-            return error  # it was told when it was tried, at the beginning
+            run.tell(declared.fqn)
+            return error  # it was tried at the beginning
     else:
         hint = error.hint if isinstance(error, AlchemyError) else None
         words = error.message if isinstance(error, AlchemyError) else in_words(error)

@@ -137,7 +137,7 @@ async def _write(session: Session, plan: Plan, request: Request) -> Import:
         # Stays when the commit fails: nobody can be sure that it did.
         result.aside = await asyncio.to_thread(write_aside, request.folder, request.source, plan, kept)
     await session.put_all(plan.records)
-    if session.backed_up:
+    if session.backup:
         result.backup = (await store.backups(plan.unit))[-1]
     if session.lease is not None:
         await store.fold(session.lease)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -13,12 +14,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from alchemy.errors import ConfigurationError, StateError
+from alchemy.names import unit_of
 from alchemy.ports import Lease, Owner
 from alchemy.secret import Secret
 from alchemy.stores import service
 from alchemy.stores._patience import PATIENCE
 from alchemy.stores._service_client import TOKEN, ServiceClient, check_version, join_rows
-from alchemy.stores._urls import parse, with_options, without_credentials
+from alchemy.stores._urls import Place, parse, with_options, without_credentials
 from alchemy.stores.backed import BackedStore
 from alchemy.stores.backend import BlobKind, Blocked, Commit, Taken, Unreachable
 
@@ -26,6 +28,8 @@ _PREFIX = "cloudflare+"
 _PIECE = 1 << 20
 _PIECES = 8
 _TRIES = 10
+_PAUSES = (0.0, 0.2, 0.5, 1.0)
+"""Seconds before each question whether the service can clear."""
 
 
 class CloudflareStateStore(BackedStore):
@@ -37,6 +41,8 @@ class CloudflareStateStore(BackedStore):
         script_name: what the Worker is called on that account.
         state_token: opens the service; `ALCHEMY_STATE_TOKEN` by default.
         patience: seconds for which a service that does not answer is asked again.
+        force_update: a deploy uploads the service again, also when it is current (a newer one stays), and forgets the
+            state of the scope that it gives the store to, before it uses that; see `alchemy.ports.Forceful`.
 
     Raises:
         ConfigurationError: there is no token, the address cannot be read, or httpx is not installed.
@@ -49,23 +55,39 @@ class CloudflareStateStore(BackedStore):
         script_name: str = service.SCRIPT,
         state_token: Secret[str] | str | None = None,
         patience: float = PATIENCE,
+        force_update: bool = False,
     ) -> None:
         checked = None if address is None else _checked(address)
-        super().__init__(ServiceBackend(checked, _token(state_token), script_name), patience=patience)
+        self._service = ServiceBackend(checked, _token(state_token), script_name)
+        super().__init__(self._service, patience=patience)
+        self.force_update = force_update
 
     @classmethod
     def from_url(cls, url: str) -> CloudflareStateStore:
-        """Give the store for `cloudflare:[?script_name=NAME]`, `cloudflare+http://HOST[:PORT]` or `cloudflare+https://…`."""
+        """Give the store for a URL.
+
+        They are `cloudflare:`, with the option `script_name=NAME`, `cloudflare+http://HOST[:PORT]` and
+        `cloudflare+https://…`; each may have `force_update=true`.
+        """
         if url.startswith(_PREFIX):
-            parse(url, options=())
-            return cls(url.removeprefix(_PREFIX))
-        place = parse(url, options=("script_name",))
+            force = _flag(parse(url, options=("force_update",)), "force_update", url)
+            return cls(url.removeprefix(_PREFIX).partition("?")[0], force_update=force)
+        place = parse(url, options=("script_name", "force_update"))
         if place.host or place.path:
             raise ConfigurationError(
                 f"{without_credentials(url)!r} names more than a state store at Cloudflare has",
                 hint="cloudflare: or cloudflare:?script_name=NAME; the account comes from CLOUDFLARE_ACCOUNT_ID",
             )
-        return cls(script_name=place.options.get("script_name", service.SCRIPT))
+        force = _flag(place, "force_update", url)
+        return cls(script_name=place.options.get("script_name", service.SCRIPT), force_update=force)
+
+    async def redeploy(self) -> Sequence[str]:
+        """Upload the service again, unless it is newer; one at an address is whoever's runs it."""
+        return await self._portal.run(self._service.redeploy())
+
+    async def refuses_to_clear(self, lease: Lease, chain: str) -> int | None:
+        """Ask whether the service can clear a chain; give its status when it cannot."""
+        return await self._ask(self._service.refuses_to_clear, lease, chain)
 
 
 class _Numbered(NamedTuple):
@@ -104,8 +126,29 @@ class ServiceBackend:
             address, notices = await deploy(self._script, self._token)
         self._client = ServiceClient(address, self._token, name=address)
         found: dict[str, Any] = await self._ask("version", chain="")
-        check_version(found["version"], needed=service.version(), name=address)
+        check_version(found["version"], needed=service.OLDEST, name=address)
         return notices
+
+    async def redeploy(self) -> Sequence[str]:
+        """Upload the service also when it is current. Gives what there is to say."""
+        from alchemy.stores._service_deploying import deploy
+
+        return (await deploy(self._script, self._token, force=True)).notices if self._address is None else []
+
+    async def refuses_to_clear(self, lease: Lease, chain: str) -> int | None:
+        """Ask for a clearing that counts as made already; give the status of a service that does not know what it is.
+
+        A failure of the service itself is believed when it is there a moment later too.
+        """
+        client = await self._opened()
+        past: dict[str, Any] = {"number": 0, "clear": chain, "drops": [], "puts": {}}
+        status: int | None = None
+        for pause in _PAUSES:
+            await asyncio.sleep(pause)
+            status = await client.knows("clearScope", _named(lease), past, chain=unit_of(chain), lease=lease)
+            if status is None or status < 500:
+                break
+        return status
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -184,7 +227,8 @@ class ServiceBackend:
             last = self._commits[key] = _Numbered(commit.nonce, last.number + 1 if last else 1)
         puts = {fqn: row.decode() for fqn, row in commit.puts.items()}
         asked = {"number": last.number, "clear": commit.clear, "drops": commit.drops, "puts": puts}
-        await self._ask("commit", _named(lease), asked, chain=unit, lease=lease)
+        method = "commit" if commit.clear is None else "clearScope"
+        await self._ask(method, _named(lease), asked, chain=unit, lease=lease)
 
     async def fold(self, lease: Lease, unit: str) -> None:
         """There is no log to fold: rows are what is stored. Only the lease is looked at."""
@@ -226,10 +270,14 @@ class ServiceBackend:
         await self._ask("discard", kind, names, chain=unit)
 
     async def _ask(self, method: str, *params: Any, chain: str, lease: Lease | None = None) -> Any:
+        client = await self._opened()
+        return await client.ask(method, *params, chain=chain, lease=lease)
+
+    async def _opened(self) -> ServiceClient:
         if self._client is None:
             await self.open()
         assert self._client is not None, "opening makes the client"
-        return await self._client.ask(method, *params, chain=chain, lease=lease)
+        return self._client
 
     def _ours(self, rows: dict[str, bytes], foreign: str | None) -> dict[str, bytes]:
         if foreign is None:
@@ -267,6 +315,15 @@ def _token(given: Secret[str] | str | None) -> Secret[str]:
             f'export {TOKEN}="$(openssl rand -hex 32)", and keep it',
         )
     return token
+
+
+def _flag(place: Place, name: str, url: str) -> bool:
+    said = place.options.get(name, "false")
+    if said not in ("true", "false"):
+        raise ConfigurationError(
+            f"{without_credentials(url)} has {name}={said!r}", hint=f"{name}=true, or leave it out"
+        )
+    return said == "true"
 
 
 def _checked(address: str) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from alchemy.clients.cloudflare import LOOPBACK
-from alchemy.errors import AlchemyError, ConfigurationError, StateError, StateTooNew
+from alchemy.errors import AlchemyError, ConfigurationError, LeaseLost, StateError, StateTooNew
 from alchemy.ports import Lease
 from alchemy.secret import Secret
 from alchemy.stores._refusals import taken_away
@@ -75,11 +75,37 @@ class ServiceClient:
             LeaseLost: the service says so.
             StateError, StateTooNew, ConfigurationError: it refuses, or is no state service.
         """
+        response = await self._post(method, params, chain)
+        answer = self._answer(response, method)
+        if answer.success:
+            return answer.result
+        raise self._refusal(response.status_code, answer, lease)
+
+    async def knows(self, method: str, *params: Any, chain: str, lease: Lease) -> int | None:
+        """Ask once for what changes nothing; give the status of a service that does not do such things, else `None`.
+
+        Raises:
+            Unreachable: no answer came.
+            LeaseLost, StateError, ConfigurationError: it refuses for another reason, or is no state service.
+        """
+        response = await self._post(method, params, chain)
+        status = response.status_code
+        if status >= 500:
+            return status
+        answer = self._answer(response, method)
+        if answer.success:
+            return None
+        error = self._refusal(status, answer, lease)
+        if status == 401 or isinstance(error, LeaseLost | StateTooNew | Unreachable):
+            raise error
+        return status
+
+    async def _post(self, method: str, params: Sequence[Any], chain: str) -> httpx.Response:
         import httpx
 
         body = {"method": method, "params": params, "context": {"chain": chain.split("/") if chain else []}}
         try:
-            response = await self._opened().post("/", content=msgspec.json.encode(body))
+            return await self._opened().post("/", content=msgspec.json.encode(body))
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise ConfigurationError(f"{self._name} is no address of a service: {error}") from error
         except httpx.HTTPError as error:
@@ -88,10 +114,6 @@ class ServiceClient:
                 f"{self._name} does not answer ({type(error).__name__}{what})",
                 hint="check that it runs, and the network",
             ) from error
-        answer = self._answer(response, method)
-        if answer.success:
-            return answer.result
-        raise self._refusal(response.status_code, answer, lease)
 
     def _opened(self) -> httpx.AsyncClient:
         import httpx

@@ -37,7 +37,7 @@ class Deployed(NamedTuple):
     notices: list[str]
 
 
-async def deploy(script: str, token: Secret[str]) -> Deployed:
+async def deploy(script: str, token: Secret[str], *, force: bool = False) -> Deployed:
     """Make sure that the account that the environment names has the service, and that it answers.
 
     Safe to repeat, and for several at once. An upgrade keeps data and token.
@@ -45,6 +45,7 @@ async def deploy(script: str, token: Secret[str]) -> Deployed:
     Args:
         script: the Worker's name.
         token: set when the script is uploaded for the first time.
+        force: upload it also when it is current; not when it is newer.
 
     Raises:
         ConfigurationError: the token is another one, a Worker of that name is something else, the account has no
@@ -56,16 +57,18 @@ async def deploy(script: str, token: Secret[str]) -> Deployed:
             await api.workers_subdomain()  # an account without one is told so before anything is uploaded
         found = await _version(api, script)
         notices: list[str] = []
-        uploads = (found or 0) < service.version()
+        known = service.version()
+        uploads = found is None or found < known or (force and found == known)
         if uploads:
             try:
                 with calling(f"upload the Worker {script!r}", service="workers", kind="create"):
                     await _upload(api, script, token if found is None else None)
             except ProviderError:
-                if (await _version(api, script) or 0) < service.version():
+                if found == known or (await _version(api, script) or 0) < known:
                     raise  # else somebody else has uploaded it at the same time
-            notices.append(f"the state service {script} was {'created' if found is None else 'updated'}")
-        elif found != (known := service.version()):
+            what = "created" if found is None else "updated" if found < known else "uploaded again"
+            notices.append(f"the state service {script} was {what}")
+        elif found is not None and found > known:
             notices.append(
                 f"the state service {script} has version {found}, newer than this library's {known}; it stays"
             )
@@ -75,7 +78,7 @@ async def deploy(script: str, token: Secret[str]) -> Deployed:
     finally:
         await api.close()
     seconds = _NEW_SECONDS if uploads or is_new else _KNOWN_SECONDS
-    await until_it_answers(address, token, seconds=seconds, version=service.version() if uploads else 0)
+    await until_it_answers(address, token, seconds=seconds, version=known if uploads else 0)
     return Deployed(address, notices)
 
 

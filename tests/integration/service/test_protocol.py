@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from tests.integration.service.clients import OWNER, TOKEN, Client
 
+from alchemy.stores import service
+
 pytestmark = [pytest.mark.anyio, pytest.mark.workerd]
 
 
@@ -80,7 +82,7 @@ async def test_unknown_method(shared: Client) -> None:
         answer = await shared.refused(method)
         assert answer["status"] == 400
         assert method in answer["error"]
-        assert "version 1" in answer["error"]
+        assert f"version {service.version()}" in answer["error"]
 
 
 async def test_too_large(shared: Client) -> None:

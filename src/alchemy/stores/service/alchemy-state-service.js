@@ -5,12 +5,11 @@
 //   {"success": true, "status": 200, "result": …} or {"success": false, "status": 409, "error": "…", "code": "…"}
 //
 // HEAD / checks the token. Alchemy for TypeScript sends the methods of `Scope` below, Alchemy for Python those of
-// `Leased`, whose writes are refused when the fencing token of their lease is not the newest.
-//
-// Nothing that eviction loses is relied on. A write is one transaction.
+// `Leased`, whose writes are refused when the fencing token of their lease is not the newest. A write is one
+// transaction. Nothing that eviction loses is relied on.
 
 import { DurableObject } from "cloudflare:workers";
-const VERSION = 1; // goes up with whatever clients can notice
+const VERSION = 3; // goes up with whatever clients can notice
 const HEADER = "x-alchemy-state-service"; // says it
 const MAX_BODY = 24 * 1024 * 1024; // bytes; what is passed on to an object may have 32 MiB
 const MAX_PART = 480_000; // characters: at most 1.92 MB of the 2 MB that a row may have
@@ -358,6 +357,7 @@ class Leased extends Scope {
     for (const fqn of clear === null ? drops : [clear, ...drops]) this.drop(...cut(fqn));
     for (const [fqn, text] of Object.entries(puts)) this.write(...cut(fqn), `${text}`, 0);
   }
+  clearScope = (lease, commit) => (lease ? this.commit(lease, commit) : super.clearScope()); // none: TypeScript's
   save(lease, { kind, name, digest, pieces, last } = {}) {
     this.held(lease);
     want([kind, name, digest].every(isText) && isObject(pieces), "save needs kind, name, digest and pieces");
