@@ -39,6 +39,11 @@ def forget(own: Record, records: Iterable[Record]) -> None:
         own.output = {**own.output, LEDGER: {**_entries(own), **added}}
 
 
+def names_in(own: Record | None) -> Iterable[str]:
+    """Give the FQNs of what was forgotten, without looking at what is known of it."""
+    return _entries(own).keys() if own is not None else ()
+
+
 def take_back(own: Record, fqn: str) -> Record | None:
     """Take an entry out of the ledger; gives its record, to be verified. Nothing is written."""
     entries = _entries(own)

@@ -1,4 +1,7 @@
-"""Renames: a record follows its resource to a new id, when the program says what it was called."""
+"""Renames: a record follows its resource to a new id, when the program says what it was called.
+
+What a reset has forgotten follows as well, in the ledger: else the next run would not know its own objects.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import msgspec
 
 from alchemy.config import Settings
 from alchemy.declared import Declared
-from alchemy.engine.ledger import forgotten, recall, strike
+from alchemy.engine.ledger import forget, forgotten, names_in, strike
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
 from alchemy.engine.values import Codec
@@ -22,23 +25,24 @@ def move(run: Run, declared: Declared) -> None:
     """Move the record of an alias, and everything below it, to the resource's FQN, in one commit.
 
     What refers to it in other records follows in the same commit. Does nothing when the resource has a record
-    already, or a reset has forgotten one; when no alias has one, or when the alias is declared itself. What a reset has
-    forgotten under the alias moves out of the ledger in the same way.
+    already, or a reset has forgotten one there or below; when no alias has one, or when the alias is declared itself.
+    What a reset has forgotten under the alias moves out of the ledger in the same way.
     """
     session = run.session_for(declared.scope.chain)
     # what is in the ledger would have no owner any more, once another record has its name
     if session.get(declared.fqn) is not None or run.recall(declared.fqn, session) is not None:
         return
+    if any(is_within(name, declared.fqn) for name in names_in(session.get(session.unit))):
+        return
     for alias in declared.options.aliases:
         old = alias if "/" in alias else join(declared.scope.chain, alias)
-        record = session.get(old)
         if _is_declared(declared.scope.root, old):
             continue
+        record = session.get(old) or run.recall(old, session)
         if record is not None and not record.is_scope:
-            move_records(run, session, old, declared.fqn, settings=declared.scope.settings)
-            return
-        if record is None and session.recall(old) is not None:
-            _move_forgotten(run, declared, session, old)
+            # The unit's first, where the ledger is: cut short in between, the next run finds the record as it was.
+            for each in dict.fromkeys((run.session, session)):
+                move_records(run, each, old, declared.fqn, settings=declared.scope.settings)
             return
 
 
@@ -56,28 +60,19 @@ def _is_declared(root: Scope, fqn: str) -> bool:
     return scope.has_resource(id)
 
 
-def _move_forgotten(run: Run, declared: Declared, session: Session, old: str) -> None:
-    own = session.get(session.unit)
-    assert own is not None
-    names = [fqn for fqn in forgotten(own) if is_within(fqn, old) and fqn not in session.records]
-    found = {fqn: record for fqn in names if (record := recall(own, fqn)) is not None}
-    own = msgspec.structs.replace(own)
-    strike(own, found)
-    session.records.update(found)
-    try:
-        move_records(run, session, old, declared.fqn, own, settings=declared.scope.settings)
-    except BaseException:
-        for fqn in found:
-            session.records.pop(fqn, None)  # it is in the ledger still
-        raise
-
-
-def move_records(run: Run, session: Session, old: str, new: str, *along: Record, settings: Settings) -> Awaitable[None]:
+def move_records(
+    run: Run, session: Session, old: str, new: str, *along: Record, settings: Settings
+) -> Awaitable[None] | None:
     """Give the records at an FQN and below it another FQN in place of that, and let others follow, in one commit.
+
+    What is in the ledger of the session's unit follows likewise.
 
     Args:
         along: records that change for another reason, and are written in the same commit as they are.
         settings: with the password of the scope that it happens in.
+
+    Returns:
+        What makes it durable when awaited; `None`: nothing is of that name, nor speaks of it, and nothing is written.
 
     Raises:
         SecretError: a secret does not open, which is bound to its record's name; nothing was written.
@@ -86,9 +81,12 @@ def move_records(run: Run, session: Session, old: str, new: str, *along: Record,
     def renamed(fqn: str) -> str:
         return new + fqn[len(old) :] if is_within(fqn, old) else fqn
 
-    moved: list[Record] = list(along)
+    own = next((record for record in along if record.fqn == session.unit), session.get(session.unit))
+    kept = _with_ledger(run, own, old, renamed, settings=settings)
+    moved = [record for record in along if kept is None or record is not own]
+    moved += [kept] if kept is not None else []
     dropped: list[str] = []
-    written = {record.fqn for record in along}
+    written = {record.fqn for record in moved}
     for fqn, record in list(session.records.items()):
         if fqn in written:
             continue
@@ -101,7 +99,27 @@ def move_records(run: Run, session: Session, old: str, new: str, *along: Record,
         elif not refers:
             continue
         moved.append(found)
-    return session.put_all(moved, drop=dropped)
+    return session.put_all(moved, drop=dropped) if moved else None
+
+
+def _with_ledger(
+    run: Run, own: Record | None, old: str, renamed: Callable[[str], str], *, settings: Settings
+) -> Record | None:
+    """Give the unit's own record with a ledger in which the names are others; `None`: it says nothing of them."""
+    changed: dict[str, Record] = {}
+    for fqn, entry in forgotten(own).items():
+        refers = _rename_references(entry, renamed)
+        if is_within(fqn, old):
+            _rename(run, settings, entry, renamed(fqn), parent(renamed(old)))
+        elif not refers:
+            continue
+        changed[fqn] = entry
+    if own is None or not changed:
+        return None
+    own = msgspec.structs.replace(own)
+    strike(own, changed)
+    forget(own, changed.values())
+    return own
 
 
 def _rename_references(record: Record, renamed: Callable[[str], str]) -> bool:

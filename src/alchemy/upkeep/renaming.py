@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from alchemy.engine.leaving import ORPHANS
-from alchemy.engine.ledger import forgotten
+from alchemy.engine.ledger import names_in
 from alchemy.engine.moves import move_records
 from alchemy.engine.run import Run
 from alchemy.errors import ConfigurationError
@@ -20,8 +20,8 @@ from alchemy.upkeep.working import Upkeep, work_on
 async def rename(old: str, new: str, **options: Any) -> list[tuple[str, str]]:
     """Call what is at an FQN, and everything below it, otherwise, in one commit.
 
-    What other records say of it follows. Objects keep their names: the record knows them. The program has to be changed
-    likewise, or the next deploy destroys what it does not find there.
+    What other records say of it follows, and so does what a reset has forgotten there. Objects keep their names: the
+    record knows them. The program has to be changed likewise, or the next deploy destroys what it does not find there.
 
     Args:
         options: as for `alchemy(...)`.
@@ -55,8 +55,11 @@ async def _rename(run: Run, old: str, new: str) -> list[tuple[str, str]]:
     _check(run, old, new)
     own = session.get(run.unit)
     along = [] if own is None else [_own(own, old, new)]
-    inside = [fqn for fqn, record in session.records.items() if is_within(fqn, old) and not record.is_scope]
-    await move_records(run, session, old, new, *along, settings=run.settings)
+    resources = {fqn for fqn, record in session.records.items() if not record.is_scope}
+    inside = [fqn for fqn in {*resources, *names_in(own)} if is_within(fqn, old)]
+    moving = move_records(run, session, old, new, *along, settings=run.settings)
+    if moving is not None:
+        await moving
     pairs = [(fqn, new + fqn[len(old) :]) for fqn in sorted(inside)]
     for before, after in pairs:
         run.emit(ResourceLog(fqn=after, message=f"was called {before}"))
@@ -65,12 +68,13 @@ async def _rename(run: Run, old: str, new: str) -> list[tuple[str, str]]:
 
 def _check(run: Run, old: str, new: str) -> None:
     records = run.all_records()
-    if old not in records:
+    known = [*records, *names_in(run.session.get(run.unit))]
+    if not any(fqn == old or (fqn not in records and is_within(fqn, old)) for fqn in known):
         raise ConfigurationError(f"there is no {old} in state", hint="`alchemy state list` shows what there is")
     if is_within(new, old) or is_within(old, new):
         raise ConfigurationError(f"{old} cannot become {new}: one lies in the other", hint="choose another name")
     check_id(leaf(new), what="name")
-    taken = [fqn for fqn in (*records, *forgotten(run.session.get(run.unit))) if is_within(fqn, new)]
+    taken = [fqn for fqn in known if is_within(fqn, new)]
     if taken:
         raise ConfigurationError(f"{taken[0]} is there already", hint="choose another name")
     above = records.get(parent(new))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,10 +26,12 @@ from tests.unit.engine.world import (
     things,
 )
 
+from alchemy import alchemy
 from alchemy.engine.ledger import forget, forgotten
 from alchemy.events import Notice
 from alchemy.opening import destroy_unit
 from alchemy.state import Record, Status, decode, encode
+from alchemy.upkeep.reset import reset as forget_in_state
 
 pytestmark = pytest.mark.anyio
 UNIT = "app/dev"
@@ -377,3 +380,64 @@ async def test_what_is_replaced_has_no_claim_to_the_object_of_another(cloud: Clo
     await deploy(both, store)
     assert cloud.ops("delete") == []
     consistent(store)
+
+
+@pytest.mark.parametrize("forgets", ["one/left", "one"])
+@pytest.mark.parametrize("apart", [False, True], ids=["in the unit's store", "in a store of its own"])
+async def test_what_was_forgotten_in_a_composite_is_renamed_with_it(
+    cloud: Cloud, store: Store, tmp_path: Path, forgets: str, apart: bool
+) -> None:
+    """A part, or all of it: the changed program makes nothing, and nothing is left in the ledger."""
+    place = str(tmp_path / "apart") if apart else None
+
+    def program(id: str, **options: Any) -> Any:
+        async def body(_app: Any) -> None:
+            async with alchemy.run("s", state_store=place):
+                pair = await Pair(id, size=1, options=Options(**options))
+            await Thing("outside", needs=pair)
+
+        return body
+
+    await deploy(program("one"), store)
+    await forget_in_state(UNIT, f"{UNIT}/s/{forgets}", state_store=store)
+    made = cloud.ops("create", "delete")
+    await deploy(program("two", aliases=["one"]), store)
+    assert cloud.ops("create", "delete") == made
+    assert ledger(store) == []
+    assert store.records()["outside"].deps == [f"{UNIT}/s/two"]
+    cloud.calls.clear()
+    await deploy(program("two", aliases=["one"]), store)
+    assert cloud.calls == []
+    await deploy(nothing, store)
+    assert cloud.objects == {}
+
+
+async def test_killed_while_what_was_forgotten_is_renamed(cloud: Cloud, store: Store) -> None:
+    """In two stores, which cannot be written at once, at whatever instant: the next run finds its own objects."""
+
+    def program(apart: Store, id: str, **options: Any) -> Any:
+        async def body(_app: Any) -> None:
+            async with alchemy.run("s", state_store=apart):
+                await Pair(id, size=1, options=Options(**options))
+
+        return body
+
+    for instant in range(60):
+        world.reset()
+        store, apart = Store(), Store()
+        await deploy(program(apart, "one"), store)
+        await forget_in_state(UNIT, f"{UNIT}/s/one/left", state_store=store)
+        made = cloud.ops("create", "delete")
+        cloud.faults.crash(at=instant)
+        with contextlib.suppress(world.Killed, BaseExceptionGroup):
+            await deploy(program(apart, "two", aliases=["one"]), store)
+        died = cloud.died
+        store, apart = store.after_death(), Store(apart.memory)
+        # what the dead one held in the other store is known to be free only after its time
+        await deploy(program(apart, "two", aliases=["one"]), store, enable_locking=False)
+        assert cloud.ops("create", "delete") == made
+        assert ledger(store) == []
+        if not died:
+            break
+    else:
+        raise AssertionError("it never came to the end")

@@ -56,6 +56,37 @@ async def test_a_scope_is_renamed_with_all_that_is_in_it(place: Open, cloud: Clo
     assert cloud.objects == objects
 
 
+async def test_what_was_forgotten_in_a_scope_is_renamed_with_it(place: Open, cloud: Cloud) -> None:
+    """Its secrets too, and what it depends on: the next deploy finds its own objects, and makes none."""
+    await deploy(scoped("one"), place(), password="pw")
+    objects = dict(cloud.objects)
+    for chain in (f"{UNIT}/one/a", f"{UNIT}/one/v", f"{UNIT}/b"):
+        await reset(UNIT, chain, state_store=place())
+    moved = await rename(f"{UNIT}/one", f"{UNIT}/two", state_store=place(), password="pw")
+    assert moved == [(f"{UNIT}/one/a", f"{UNIT}/two/a"), (f"{UNIT}/one/v", f"{UNIT}/two/v")]
+    left = forgotten((await stored(place, UNIT))[UNIT])
+    assert sorted(left) == [f"{UNIT}/b", f"{UNIT}/two/a", f"{UNIT}/two/v"]
+    assert left[f"{UNIT}/b"].deps == [f"{UNIT}/two/a"]
+    cloud.calls.clear()
+    await deploy(scoped("two"), place(), password="pw")
+    assert cloud.ops("create", "delete") == []
+    assert cloud.objects.keys() == objects.keys()
+    assert forgotten((await stored(place, UNIT))[UNIT]) == {}
+
+
+async def test_a_scope_that_was_forgotten_whole_can_be_renamed(cloud: Cloud) -> None:
+    """Nothing of it has a record any more; what may exist follows all the same."""
+    store = MemoryStore()
+    await deploy(scoped("one"), store, password="pw")
+    await reset(UNIT, f"{UNIT}/one", state_store=MemoryStore(store.memory))
+    await rename(f"{UNIT}/one", f"{UNIT}/two", state_store=MemoryStore(store.memory), password="pw")
+    cloud.calls.clear()
+    await deploy(scoped("two"), MemoryStore(store.memory), password="pw")
+    assert cloud.ops("create", "delete") == []
+    with pytest.raises(ConfigurationError, match=f"there is no {UNIT}/one in state"):
+        await rename(f"{UNIT}/one", f"{UNIT}/three", state_store=MemoryStore(store.memory), password="pw")
+
+
 async def test_a_resource_moves_into_another_scope(cloud: Cloud) -> None:
     """Of the same stage, when that scope is there."""
     store = MemoryStore()
