@@ -61,13 +61,17 @@ def stamp(moment: datetime) -> str:
     return text.replace(":", "-").replace(".", "-")
 
 
-def backup_name(moment: datetime, taken: Collection[str] = ()) -> str:
-    """Name a backup after its moment, or the next millisecond whose name is not taken.
+MOMENT = timedelta(milliseconds=1)
+"""What names of backups tell apart."""
+
+
+def backup_name(moment: datetime, taken: Collection[str] = (), *, step: timedelta = MOMENT) -> str:
+    """Name a backup after its moment, or the nearest one after it whose name is not taken, in steps.
 
     Names sort as their moments do.
     """
     while (name := f"state-{stamp(moment)}.json") in taken:
-        moment += timedelta(milliseconds=1)
+        moment += step
     return name
 
 

@@ -36,6 +36,7 @@ def test_names_are_unique_within_a_millisecond_and_sort_by_age() -> None:
         names.append(backup_name(MOMENT + timedelta(microseconds=n), names))
     assert len(set(names)) == 5
     assert names == sorted(names)
+    assert backup_name(MOMENT, [backup_name(MOMENT)], step=timedelta(milliseconds=-1)) < names[0]
 
 
 def test_the_newest_are_kept() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from datetime import timedelta
 
 import msgspec
 
 from alchemy.crypto import Cipher, salt_of
 from alchemy.errors import ConfigurationError, SecretError
-from alchemy.history import backup_name, is_backup_name, is_sealed_backup, moment_of
+from alchemy.history import MOMENT, backup_name, is_backup_name, is_sealed_backup, moment_of
 from alchemy.names import is_within, unit_of
 from alchemy.ports import Lease, Owner, Problem, Snapshot, StateStore
 from alchemy.soundness import check_backups
@@ -189,21 +188,24 @@ class SealedStore:
     async def seal_backups(self, lease: Lease) -> int:
         """Encrypt the backups of a unit that are in clear, if its records are to be; give how many those were.
 
-        Each is kept under a name a moment later before the old one goes: an interruption loses none.
+        Each is kept under another name before the old one goes: an interruption loses none. It is that of a moment
+        earlier, for the next ones are still to be given.
         """
         unit = lease.unit
         if not self._seals(unit):
             return 0
-        names = [*await self.inner.backups(unit)]
+        names = await self.inner.backups(unit)
+        taken = set(names)
         count = 0
-        for name in [name for name in names if is_backup_name(name)]:
+        for name in filter(is_backup_name, names):
             content = await self.inner.read_backup(unit, name)
             if is_sealed_backup(content):
                 continue
-            later = backup_name(moment_of(name) + timedelta(milliseconds=1), names)
-            names.append(later)
-            await self.inner.save_backup(lease, later, seal_backup(content, self._cipher_for(unit, ()), unit=unit))
+            earlier = backup_name(moment_of(name) - MOMENT, taken, step=-MOMENT)
+            taken.add(earlier)
+            await self.inner.save_backup(lease, earlier, seal_backup(content, self._cipher_for(unit, ()), unit=unit))
             await self.inner.drop_backups(unit, name)
+            taken.discard(name)
             count += 1
         return count
 
