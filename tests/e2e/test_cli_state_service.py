@@ -48,6 +48,16 @@ def test_what_it_keeps_survives(project: Project, end: signal.Signals) -> None:
     )
 
 
+def test_a_folder_that_cannot_be_made(project: Project) -> None:
+    """It is named, with what to do."""
+    (project.folder / "file").touch()
+    env = {"ALCHEMY_STATE_TOKEN": TOKEN}
+    refused = project.run("state-service", "serve", "--data", "file/kept", "--port", "0", env=env)
+    assert refused.returncode == 1
+    assert f"the folder {project.folder / 'file/kept'} cannot be made: Not a directory" in refused.stderr
+    assert "choose one" in refused.stderr
+
+
 def test_a_token_is_required(project: Project) -> None:
     """Without a token nothing is served, and it is said how to make one."""
     refused = project.run("state-service", "serve", "--data", "kept")

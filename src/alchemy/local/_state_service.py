@@ -80,7 +80,8 @@ async def serve(
         debug: answer `POST /debug/evict`.
 
     Raises:
-        ConfigurationError: the token is empty or has blanks in it, or the address cannot be listened on.
+        ConfigurationError: the token is empty or has blanks in it, the folder cannot be made, or the address cannot be
+            listened on.
         LocalCloudflareError: somebody serves that folder already, or workerd does not come up.
     """
     if not token or any(not 0x21 <= ord(char) <= 0x7E for char in token):
@@ -180,10 +181,13 @@ def wire(source: str, *, storage: Path, token: str, debug: bool) -> Wiring:
 
 
 def _prepare(data: Path) -> None:
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for folder in (data, data / "objects", data / "run"):
-        folder.mkdir(exist_ok=True, mode=0o700)
-    (data / "run" / "modules").mkdir(exist_ok=True, mode=0o700)
+    try:
+        for folder in (data, data / "objects", data / "run", data / "run" / "modules"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {data} cannot be made: {error.strerror}", hint="choose one that this user may write to"
+        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 TOKEN = "ALCHEMY_STATE_TOKEN"
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 30.0
 _PASSING = frozenset({408, 425, 429})
+_UNKNOWN_YET = b"error code: 1042"
+"""What Cloudflare itself answers where no Worker is; for a while also in some of the places where a new one will be."""
 _UPGRADE = "deploy the service that comes with this version: force_update=True, or alchemy state-service serve"
 
 
@@ -140,6 +142,8 @@ class ServiceClient:
                 pass
         if status >= 500 or status in _PASSING:
             raise Unreachable(f"{self._name} answers {method} with {status}", hint="look at its log")
+        if response.content.startswith(_UNKNOWN_YET):
+            raise Unreachable(f"Cloudflare does not know {self._name}", hint="check the address, or wait a minute")
         kind = response.headers.get("content-type", "nothing").partition(";")[0]
         if status == 413:
             raise ConfigurationError(

@@ -63,7 +63,8 @@ def refusal(status: int, code: str, error: str) -> tuple[int, str, str]:
     [
         ((302, "text/plain", ""), ConfigurationError, "login"),
         ((200, "text/html; charset=utf-8", "<html>"), ConfigurationError, "login"),
-        ((404, "text/plain", "error code: 1042"), ConfigurationError, "no state service"),
+        ((404, "text/plain", "not found"), ConfigurationError, "no state service"),
+        ((404, "text/plain; charset=UTF-8", "error code: 1042"), StateError, "wait a minute"),
         ((200, "application/json", "[1]"), ConfigurationError, "no state service"),
         (refusal(401, "unauthorized", "Unauthorized"), ConfigurationError, "ALCHEMY_STATE_TOKEN"),
         (refusal(400, "unknown_method", "version 0 has no method version"), StateError, "older than this library"),
