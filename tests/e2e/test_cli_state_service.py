@@ -8,6 +8,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.e2e.terminals import Terminal
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Project, Running
@@ -64,3 +65,35 @@ def test_a_token_is_required(project: Project) -> None:
     assert refused.returncode == 1
     assert "ALCHEMY_STATE_TOKEN is not set" in refused.stderr
     assert not (project.folder / "kept").exists()
+
+
+@pytest.mark.workerd
+def test_a_stage_is_reset_by_a_deploy(project: Project) -> None:
+    """`force_update=true` in the URL clears what a deploy finds, which is said everywhere; nothing else clears."""
+    running, address = serve(project)
+    url, env = f"cloudflare+{address}", {"ALCHEMY_STATE_TOKEN": TOKEN}
+    project.things('await Thing("a")', 'await Thing("b")')
+    project.ok("deploy", "--state-store", url, env=env)
+    force = f"{url}?force_update=true"
+    lines = project.ok("deploy", "--state-store", force, env=env).stdout.splitlines()
+    enabled = "[CloudflareStateStore] forceUpdate enabled - clearing state for scope notes/dev"
+    cleared = "[CloudflareStateStore] State cleared successfully"
+    assert [line.split(maxsplit=1)[1] for line in lines if "[CloudflareStateStore]" in line][::2] == [enabled, cleared]
+    assert [line.split()[0] for line in lines if "notes/dev/" in line] == ["adopted", "adopted"]
+    events = project.ok("deploy", "--state-store", force, "--json", env=env).stdout.splitlines()
+    said = [event["message"] for event in map(json.loads, events) if event["type"] == "notice"]
+    assert (said[0], said[-1]) == (enabled, cleared)
+    assert "adopted" in events[-1]
+    terminal = Terminal(project, "deploy", "--state-store", force, env=env)
+    assert terminal.finish() == 0
+    assert enabled in terminal.plain.replace("\n", "")
+    assert cleared in terminal.plain.replace("\n", "")
+    for command in (["state", "list"], ["scope", "inspect", "notes/dev"], ["scope", "validate", "notes/dev"]):
+        assert "forceUpdate" not in project.ok(*command, "--state-store", force, env=env).stdout
+    log = project.ok("scope", "logs", "notes/dev", "--state-store", force, "--json", env=env).stdout
+    assert enabled in log
+    assert project.ok("state", "list", "--state-store", force, env=env).stdout.count("created") == 2
+    destroyed = project.ok("destroy", "--yes", "--state-store", force, env=env).stdout
+    assert "forceUpdate" not in destroyed
+    assert project.objects == {}
+    running.process.terminate()

@@ -53,9 +53,14 @@ class Applier(Creator):
 
         Somebody may have removed it and made another one by hand: that is why there are resets.
         """
-        was_forgotten = self.work.session.get(self.fqn) is None and known.kind == self.declared.kind
         is_ruled_out = self._chosen is None or self.declared.options.adopt is False
-        return was_forgotten and not is_ruled_out and known.physical_name == self._chosen
+        is_same = known.kind == self.declared.kind and known.physical_name == self._chosen
+        return self._was_forgotten and is_same and not is_ruled_out
+
+    @property
+    def _was_forgotten(self) -> bool:
+        """Whether it is in the ledger, and has no record yet."""
+        return self.work.session.get(self.fqn) is None
 
     # Update and replace
 
@@ -191,6 +196,9 @@ class Applier(Creator):
         if self.fqn in self.run.undeletable:
             raise self.run.undeletable[self.fqn]
         self._announce("create")
+        if record.status is Status.DELETING and self._was_forgotten and self._can_read:
+            if await self._read_back(record, self._have(record)) is None:
+                return await self._recreate(record)  # under its name, which somebody may have given to another
         if record.status is Status.DELETING:
             await self._delete(record)
         self._next_generation(record)
@@ -312,7 +320,7 @@ class Applier(Creator):
         if found is None:
             return await self._recreate(record)
         self._take_observed(record, have, found)
-        was_forgotten = self.work.session.get(self.fqn) is None
+        was_forgotten = self._was_forgotten
         outcome = await self._change(record)
         return "adopted" if was_forgotten and outcome == "unchanged" else outcome
 
