@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from cloudflare import AsyncCloudflare
+from tests.amounts import amount
 
 from alchemy.local import (
     LocalCloudflare,
@@ -108,7 +109,7 @@ async def rooms(
     request: pytest.FixtureRequest,
 ) -> Rooms:
     """Rooms that nobody has visited."""
-    script = request.node.name.replace("_", "-")
+    script = re.sub(r"[^a-z]+", "-", request.node.name)
     url = await deploy(client, cloud, script, ROOM + GATE, bindings=[BINDING], migrations=NEW)
     return Rooms(cloud, http, script, url)
 
@@ -123,6 +124,17 @@ async def test_what_is_listed(client: AsyncCloudflare, cloud: LocalCloudflare, d
     assert (found.name, [each.name for each in found.objects]) == ("Room", ["a", "b", None])
     assert all(each.in_memory and each.size > 4096 for each in found.objects)
     assert await rooms.visit(f"id/{found.objects[2].id}/") == [2, 2]
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("path", ["name/a/", "name/a/tick"][: amount(1, 2)])
+async def test_an_idle_object_goes_by_itself(rooms: Rooms, path: str) -> None:
+    """After 10 seconds; with a timer within 70 to 140. Looking does not keep it, and what it stored stays."""
+    assert await rooms.visit(path) == [1, 1]
+    async with asyncio.timeout(300):
+        while (await rooms.room("a")).in_memory:
+            await asyncio.sleep(0.5)
+    assert await rooms.visit("name/a/") == [1, 2]
 
 
 async def test_an_evicted_object_is_constructed_anew(rooms: Rooms) -> None:

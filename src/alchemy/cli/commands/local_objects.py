@@ -29,7 +29,7 @@ def objects(class_name: str | None, as_json: bool, **options: Any) -> None:
     """List the Durable Objects: what they store, and which are in memory.
 
     All of them, or those of CLASS, which may be said with its Worker: SCRIPT/CLASS. An object is listed from when it
-    was first constructed; `-` stands for a name that it does not have, or that no Worker has asked for it by.
+    was first constructed, with a dash where it has no name, or no Worker has asked for it by one.
     """
     from alchemy.cli import terminal
     from alchemy.cli.local_cloudflare import data_folder
