@@ -221,7 +221,6 @@ class Holdings:
                 if url and record.fqn not in run.sessions and self.reopens(record.fqn):
                     store = self._store(replace(run.settings, state_store=url))
                     self._check_there(store, record.fqn)
-                    await store.init()
                     run.sessions[record.fqn] = await self._session_once(store, record.fqn)
                     queue.append(run.sessions[record.fqn])
 
@@ -239,7 +238,8 @@ class Holdings:
         """Give a session of the unit in another store; scopes that share a store share its session."""
         for session in self._run.sessions.values():
             if session.store is store:
-                return session
+                return session  # and not made ready again: what others ask of it just now would be cut short
+        await store.init()
         return await self._session(store, chain)
 
     async def open_nested(self, scope: Scope) -> Session:
@@ -255,12 +255,10 @@ class Holdings:
                 self._left.append(known)  # nothing of the scope is in it, or entering the scope would have been refused
                 del self._run.sessions[scope.chain]
                 known = None
-            if known is None:
-                await store.init()
-                known = await self._session_once(store, scope.chain)
+            session = known or await self._session_once(store, scope.chain)
             if is_given:
-                await self.start_over(scope, known)
-            return known
+                await self.start_over(scope, session)
+            return session
 
     # Giving back
 

@@ -196,10 +196,9 @@ class Applier(Creator):
         if self.fqn in self.run.undeletable:
             raise self.run.undeletable[self.fqn]
         self._announce("create")
-        if record.status is Status.DELETING and self._was_forgotten and self._can_read:
-            if await self._read_back(record, self._have(record)) is None:
-                return await self._recreate(record)  # under its name, which somebody may have given to another
         if record.status is Status.DELETING:
+            if self._was_forgotten and self._can_read and await self._read_back(record, self._have(record)) is None:
+                return await self._recreate(record)  # under its name, which somebody may have given to another
             await self._delete(record)
         self._next_generation(record)
         return await self._create(record)

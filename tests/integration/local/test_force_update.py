@@ -147,7 +147,8 @@ async def test_our_own(client: AsyncCloudflare, cloud: LocalCloudflare, change: 
     await deploy(stage, hint="weur")
     old = await database_of(stage)
     await by_hand(client, cloud, old)
-    there, hint = change != "gone from the program", "eeur" if change == "replaced" else "weur"
+    there = change != "gone from the program"
+    hint: Hint = "eeur" if change == "replaced" else "weur"
     await deploy(stage, there=there, hint=hint)
     assert await deploy(stage, there=there, hint=hint) == []
     known = await rows(stage)

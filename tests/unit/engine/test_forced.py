@@ -488,3 +488,18 @@ class ForcedFiles(FileStore):
     async def refuses_to_clear(self, lease: Lease, chain: str) -> int | None:
         """It can always."""
         return None
+
+
+async def test_a_store_in_use_is_not_made_ready_again(cloud: Cloud, store: Store) -> None:
+    """A nested scope whose store is the stage's: what others ask of it just now is not cut short."""
+    forced = Forced(store.memory, force_update=False)
+
+    async def program(_app: Any) -> None:
+        async with alchemy.run("a", state_store=f"{forced.url}?force_update=true"):
+            await Thing("t")
+
+    for _ in range(2):
+        cloud.faults.calls.clear()
+        await deploy(program, forced)
+        assert cloud.faults.calls.count("store.init") == 1
+    assert asked == ["redeploy", "redeploy", f"clear {UNIT}/a"]
