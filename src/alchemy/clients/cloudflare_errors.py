@@ -43,7 +43,7 @@ _HINTS: Mapping[tuple[str, int], str] = {
     ("workers", 10021): "the script does not start: correct what the message says; nothing was changed at Cloudflare",
     ("workers", 10027): "the script is too large: see the limits of your plan, or leave out what it does not use",
     ("workers", 10052): "every binding needs a name",
-    ("workers", 10061): "export the class from the entrypoint",
+    ("workers", 10061): "export the class from the Worker that has it, and bind that Worker to it",
     ("workers", 10064): "another Worker still uses it: change or delete that one first",
     ("workers", 10063): NO_SUBDOMAIN,
     ("subdomain", 10007): NO_SUBDOMAIN,
@@ -56,6 +56,20 @@ _HINTS: Mapping[tuple[str, int], str] = {
 }
 
 
+_UNDECLARED = "the Worker has a class that is not declared: bind it to a DurableObjectNamespace"
+_CLASS_HINTS: Mapping[str, str] = {
+    "config_export_not_in_code": "export the class from the entrypoint",
+    "config_references_nonexistent_class": "export the class from the entrypoint",
+    "orphaned_provisioned_namespace": _UNDECLARED,
+    "provisioned_class_missing_from_config": _UNDECLARED,
+    "tombstone_delete_class_still_in_code": "take the class out of the script as well",
+    "tombstone_delete_blocked_by_external_bindings": "first deploy the other Workers without it, or take them away",
+}
+"""By what Cloudflare calls the case, for Durable Object classes that cannot be made what they shall be."""
+_MAY_PASS = "tombstone_delete_blocked_by_external_bindings"
+"""The Worker that is in the way may be in the same deploy."""
+
+
 def hint_for(service: str, code: int | None) -> str | None:
     """Give the next thing to do about a code, if there is more to say than Cloudflare did."""
     return _HINTS.get((service, code)) if code is not None else None
@@ -66,6 +80,7 @@ class Problem(NamedTuple):
 
     code: int | None
     message: str
+    cases: tuple[str, ...] = ()
 
 
 def problems(body: object) -> list[Problem]:
@@ -81,13 +96,24 @@ def problems(body: object) -> list[Problem]:
             entry = cast("Mapping[str, Any]", entry)
             code = entry.get("code")
             code = int(code) if isinstance(code, int | str) and str(code).isdigit() else None
-            found.append(Problem(code, _message(entry)))
+            details = _details(entry)
+            cases = tuple(str(each.get("scenario")) for each in details)
+            found.append(Problem(code, _message(entry, details), cases))
     return found
 
 
-def _message(entry: Mapping[str, Any]) -> str:
-    """Give an entry's message with those below it, where Cloudflare tells the field."""
+def _details(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Give what an entry tells of several things, one by one: Durable Object classes."""
+    meta = entry.get("meta")
+    listed = cast("Mapping[str, Any]", meta).get("details") if isinstance(meta, Mapping) else None
+    items = cast("list[Any]", listed) if isinstance(listed, list) else []
+    return [cast("Mapping[str, Any]", each) for each in items if isinstance(each, Mapping)]
+
+
+def _message(entry: Mapping[str, Any], details: Sequence[Mapping[str, Any]]) -> str:
+    """Give an entry's message with those below it, where Cloudflare tells the field or the class."""
     said = [str(entry.get("message") or "no message")]
+    said += [f"[{each.get('scenario')}] {each.get('message')}" for each in details]
     for below in cast("Sequence[Any]", entry.get("error_chain") or ()):
         if isinstance(below, Mapping):
             said.append(str(cast("Mapping[str, Any]", below).get("message") or ""))
@@ -119,7 +145,9 @@ def classify(
         )
     if _NO_OBJECT_ROUTE in codes:
         return ConfigurationError(message, hint="CLOUDFLARE_ACCOUNT_ID must be an account's id, 32 hexadecimal digits")
-    facts: dict[str, Any] = {"hint": hint_for(service, code), "code": code, "status": status}
+    cases = [case for problem in found for case in problem.cases]
+    told = next((_CLASS_HINTS[case] for case in cases if case in _CLASS_HINTS), None)
+    facts: dict[str, Any] = {"hint": hint_for(service, code) or told, "code": code, "status": status}
     if any((service, each) in _EXISTS for each in codes):
         facts["hint"] = "choose another name, or take it over with options=Options(adopt=True)"
         return AlreadyExists(message, **facts)
@@ -134,7 +162,7 @@ def classify(
             ambiguous=ambiguous,
             retry_after=retry_after,
         )
-    return ProviderError(message, **facts)
+    return ProviderError(message, **facts, retryable=_MAY_PASS in cases)
 
 
 def _numbered(problem: Problem) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.network import LOST, LOST_ANSWER, PASSES, Fate, answering, network
 
 from alchemy import Options, alchemy
 from alchemy.clients.cloudflare import Cloudflare
 from alchemy.cloudflare import DurableObjectNamespace, Worker
 from alchemy.cloudflare._upload import namespaces
 from alchemy.errors import AlchemyError
+from alchemy.local import LocalCloudflare
 
 pytestmark = [pytest.mark.anyio, pytest.mark.workerd]
 
@@ -283,3 +286,172 @@ async def test_a_worker_under_another_name_keeps_its_classes(api: Cloudflare, ht
         assert await count(http, worker) == str(round + 1)
         assert {each.script for each in await namespaces(api)} == {name}
     await destroy("named")
+
+
+def two(to: str) -> Program:
+    """Give a program of two Workers, the one called `to` with the class, and the other not knowing of it."""
+
+    async def program() -> Worker:
+        rooms = DurableObjectNamespace("rooms", class_name="Room")
+        holder = Worker(to, script=counting("Room"), bindings={"ROOM": rooms})
+        other = "second" if to == "first" else "first"
+        Worker(other, script=counting(), options=Options(depends_on=[holder]))
+        return await holder
+
+    return program
+
+
+async def cut_off(cloud: LocalCloudflare, monkeypatch: pytest.MonkeyPatch, cut: int, program: Program) -> bool:
+    """Deploy through a network that fails for good after the effect of `cut` requests; say whether that was enough."""
+    seen: list[str] = []
+
+    def decide(head: str, _body: bytes) -> Fate:
+        seen.append(head)
+        return PASSES if len(seen) < cut else LOST_ANSWER if len(seen) == cut else LOST
+
+    async with network(cloud, decide) as url:
+        with monkeypatch.context() as patched:
+            patched.setenv("CLOUDFLARE_BASE_URL", url)
+            with contextlib.suppress(ExceptionGroup, AlchemyError):
+                await run(program, stage="cut", max_retries=0)
+    return len(seen) < cut
+
+
+@pytest.mark.parametrize(
+    "states",
+    [pytest.param((one(), one("Lobby")), id="rename"), pytest.param((two("first"), two("second")), id="transfer")],
+)
+async def test_data_survives_a_cut_at_any_request(
+    states: tuple[Program, Program],
+    cloud: LocalCloudflare,
+    api: Cloudflare,
+    http: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whichever request of a deploy is the last with an effect, the next run goes on, and the data is where it should.
+
+    From one state to the other and back, cut off one request later each time.
+    """
+    assert await count(http, await run(states[0], stage="cut")) == "1"
+    before = {each.id for each in await namespaces(api)}
+    cut, done = 1, False
+    while not done:
+        program = states[cut % 2]
+        done = await cut_off(cloud, monkeypatch, cut, program)
+        assert await count(http, await run(program, stage="cut")) == str(cut + 1)
+        assert {each.id for each in await namespaces(api)} == before
+        cut += 1
+    assert cut > 4
+    await destroy("cut")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "left"),
+    [pytest.param(without, one(), 1, id="create"), pytest.param(one(empty_on_delete=True), without, 0, id="delete")],
+)
+async def test_classes_come_and_go_over_a_cut_at_any_request(
+    before: Program,
+    after: Program,
+    left: int,
+    cloud: LocalCloudflare,
+    api: Cloudflare,
+    http: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whichever request is the last with an effect: after the next run there is one class, or none, and no more."""
+    cut, done = 1, False
+    while not done:
+        assert await count(http, await run(before, stage="cut")) == ("unbound" if left else "1")
+        done = await cut_off(cloud, monkeypatch, cut, after)
+        worker = await run(after, stage="cut")
+        assert await count(http, worker) == ("1" if left else "unbound")
+        assert len(await namespaces(api)) == left
+        await destroy("cut")
+        cut += 1
+    assert cut > 4
+
+
+async def test_a_class_and_who_is_bound_to_it_leave_together(api: Cloudflare) -> None:
+    """Cloudflare deletes no class that another Worker is bound to: what waits for that one tries again."""
+
+    async def before() -> Worker:
+        rooms = DurableObjectNamespace("rooms", class_name="Room")
+        holder = Worker("holder", script=counting("Room"), bindings={"ROOM": rooms})
+        theirs = DurableObjectNamespace("their-rooms", class_name="Room", script_name=holder)
+        return await Worker("api", script=counting(), bindings={"ROOM": theirs})
+
+    async def after() -> Worker:
+        Worker("holder", script=counting())
+        return await Worker("api", script=counting())
+
+    await run(before, stage="together")
+    await run(after, stage="together", max_retries=10)
+    assert await namespaces(api) == []
+    await destroy("together")
+
+
+@pytest.mark.parametrize("code", [10061, 100405])
+async def test_an_api_that_refuses_exports(
+    cloud: LocalCloudflare, api: Cloudflare, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Migrations do the same: made, renamed, moved, deleted; and the record knows, so that exports come no more."""
+    stage = f"older-{code}"
+    asked: list[str] = []
+
+    def decide(head: str, body: bytes) -> Fate:
+        if b'"exports"' not in body:
+            return PASSES
+        asked.append(head)
+        return Fate(arrives=False, answer=answering(400, code=code))
+
+    async with network(cloud, decide) as url:
+        monkeypatch.setenv("CLOUDFLARE_BASE_URL", url)
+        worker = await run(two("first"), stage=stage)
+        assert await count(http, worker) == "1"
+        assert len(asked) == 1
+        worker = await run(two("second"), stage=stage)
+        assert await count(http, worker) == "2"
+        assert len(asked) == 2
+
+        async def renamed() -> Worker:
+            rooms = DurableObjectNamespace("rooms", class_name="Lobby", empty_on_delete=True)
+            return await Worker("second", script=counting("Lobby"), bindings={"ROOM": rooms})
+
+        worker = await run(renamed, stage=stage)
+        assert await count(http, worker) == "3"
+
+        async def gone() -> Worker:
+            return await Worker("second", script=counting())
+
+        worker = await run(gone, stage=stage)
+        assert await classes(api, worker.script_name) == {}
+        await destroy(stage)
+    assert len(asked) == 2
+
+
+async def test_what_neither_form_can_do(
+    cloud: LocalCloudflare, api: Cloudflare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When both are refused the first refusal is told; when it is no question of the form, there is no second try."""
+    asked: list[str] = []
+    codes = {b'"exports"': 10061, b'"migrations"': 10074}
+
+    def decide(head: str, body: bytes) -> Fate:
+        for word, code in codes.items():
+            if word in body:
+                asked.append(head)
+                return Fate(arrives=False, answer=answering(400, code=code))
+        return PASSES
+
+    async with network(cloud, decide) as url:
+        monkeypatch.setenv("CLOUDFLARE_BASE_URL", url)
+        with pytest.raises(ExceptionGroup) as caught:
+            await run(one(), stage="neither")
+        assert "10061" in str(caught.value.exceptions[0])
+        assert len(asked) == 2
+        codes[b'"exports"'] = 100402
+        with pytest.raises(ExceptionGroup) as caught:
+            await run(one(), stage="neither")
+        assert "100402" in str(caught.value.exceptions[0])
+        assert len(asked) == 3
+    assert await namespaces(api) == []

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from tests.network import LOST, LOST_ANSWER, PASSES, Fate, answering, network
 
 from alchemy import alchemy
 from alchemy.clients.cloudflare import Cloudflare
@@ -33,30 +32,18 @@ async def losing(
         status: what is answered instead; `None` breaks the connection.
         for_good: no later request gets through.
     """
-    port = urlsplit(info.base_url).port
     waiting = [re.compile(request)]
 
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if for_good and not waiting:
-            writer.close()
-            return
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-        body = await reader.readexactly(int(length[1])) if length else b""
-        behind, to_behind = await asyncio.open_connection("127.0.0.1", port)
-        to_behind.write(re.sub(rb"(?i)connection: [^\r]+", b"connection: close", head) + body)
-        answer = await behind.read()
-        to_behind.close()
-        if waiting and waiting[0].match(head.decode()):
-            waiting.clear()
-            text = f"HTTP/1.1 {status} Lost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            answer = text.encode() if status else b""
-        writer.write(answer)
-        writer.close()
+    def decide(head: str, _body: bytes) -> Fate:
+        if not waiting:
+            return LOST if for_good else PASSES
+        if not waiting[0].match(head):
+            return PASSES
+        waiting.clear()
+        return Fate(answer=answering(status)) if status else LOST_ANSWER
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/client/v4"
+    async with network(info, decide) as url:
+        yield url
     assert not waiting, f"no request was like {request}"
 
 
@@ -103,11 +90,11 @@ REQUESTS = {
     "upload of a Worker": r"PUT \S+/scripts/",
     "making a Worker reachable": r"POST \S+/subdomain ",
 }
-LOST = [pytest.param(line, id=what) for what, line in REQUESTS.items()]
+CASES = [pytest.param(line, id=what) for what, line in REQUESTS.items()]
 
 
 @pytest.mark.parametrize("status", [None, 503])
-@pytest.mark.parametrize("request_line", LOST)
+@pytest.mark.parametrize("request_line", CASES)
 async def test_a_lost_answer_changes_nothing_about_the_outcome(
     cloud: LocalCloudflare,
     api: Cloudflare,

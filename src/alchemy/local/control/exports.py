@@ -243,7 +243,4 @@ def _detail(scenario: str, name: str, message: str) -> dict[str, Any]:
 
 def _refuse(details: list[dict[str, Any]]) -> None:
     if details:
-        told = "; ".join(f"[{each['scenario']}] {each['message']}" for each in details)
-        raise ApiError(
-            400, RECONCILIATION, f"Durable Object exports reconciliation failed: {told}", meta={"details": details}
-        )
+        raise ApiError(400, RECONCILIATION, "Durable Object exports reconciliation failed", meta={"details": details})
