@@ -184,3 +184,27 @@ def test_an_answer_without_what_it_must_hold_may_have_been_carried_out() -> None
         with pytest.raises(ProviderError, match="does not hold the id") as caught:
             given(missing, "the id")
         assert caught.value.ambiguous
+
+
+def test_each_durable_object_class_is_told() -> None:
+    """One code stands for many cases, which the answer tells class by class; the hint is that of the case."""
+    details = [
+        {"class": "Room", "scenario": "config_export_not_in_code", "message": "it is not exported"},
+        {"class": "Hall", "scenario": "something_new", "message": "it is new"},
+    ]
+    found = problems({"errors": [{"code": 100402, "message": "failed", "meta": {"details": [*details, "no object"]}}]})
+    error = classify("upload it", service="workers", kind="create", status=400, found=found)
+    assert "[config_export_not_in_code] it is not exported: [something_new] it is new" in error.message
+    assert error.hint == "export the class from the entrypoint"
+    assert isinstance(error, ProviderError)
+    assert not error.retryable
+
+
+def test_a_class_that_is_still_bound_may_pass() -> None:
+    """The Worker that is bound to it may lose its binding in the same deploy."""
+    case = "tombstone_delete_blocked_by_external_bindings"
+    found = problems({"errors": [{"code": 100402, "message": "failed", "meta": {"details": [{"scenario": case}]}}]})
+    error = classify("upload it", service="workers", kind="create", status=400, found=found)
+    assert isinstance(error, ProviderError)
+    assert (error.retryable, error.ambiguous) == (True, False)
+    assert "first deploy the other Workers" in (error.hint or "")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import alchemy.cloudflare
-from alchemy.cloudflare import D1Database, KVNamespace, R2Bucket, Worker
+from alchemy.cloudflare import D1Database, DurableObjectNamespace, KVNamespace, R2Bucket, Worker
 from alchemy.cloudflare._bindings import observed, wire
 from alchemy.cloudflare.d1_database import D1DatabaseProvider
 from alchemy.cloudflare.kv_namespace import KVNamespaceProvider
@@ -192,3 +192,29 @@ def test_a_worker_has_exactly_one_source(values: dict[str, str], which: str) -> 
     """Neither or both of `entrypoint` and `script` is an error that names the Worker."""
     with pytest.raises(DeclarationError, match=f"'it' has {which}"):
         bundle_of(made(Worker, **values))
+
+
+@pytest.mark.parametrize("class_name", ["", "my-room", "1Room", "Room.Inner"])
+def test_a_class_has_a_name(class_name: str) -> None:
+    """What no class can be called is refused before any call."""
+    with pytest.raises(DeclarationError, match="no name of a class"):
+        made(DurableObjectNamespace, class_name=class_name, script_name=None).fingerprint()
+
+
+def test_a_class_is_of_a_worker() -> None:
+    """Another resource as `script_name` is refused; a Worker, a text and nothing are taken."""
+    for of in (None, "other", made(Worker)):
+        assert made(DurableObjectNamespace, class_name="Room", script_name=of).fingerprint() is None
+    with pytest.raises(DeclarationError, match="has a D1Database as script_name"):
+        made(DurableObjectNamespace, class_name="Room", script_name=made(D1Database)).fingerprint()
+
+
+@pytest.mark.parametrize(("script", "expected"), [(None, {}), ("api", {}), ("other", {"script_name": "other"})])
+def test_a_binding_to_a_class(script: str | None, expected: dict[str, str]) -> None:
+    """Its own script is not named; whether the API names it or not, the binding is read as declared."""
+    value = made(DurableObjectNamespace, class_name="Room", script=script)
+    sent = wire("ROOM", value, "api")
+    assert sent == {"name": "ROOM", "type": "durable_object_namespace", "class_name": "Room", **expected}
+    for told in (sent, {**sent, "script_name": script or "api", "namespace_id": "1"}):
+        assert observed({"ROOM": value}, [told], "api") == {"ROOM": value}
+    assert observed({"ROOM": value}, [{**sent, "class_name": "Hall"}], "api") != {"ROOM": value}

@@ -25,10 +25,11 @@ from tests.unit.engine.world import (
     things,
 )
 
-from alchemy import Resource, alchemy
+from alchemy import Resource, alchemy, prop
 from alchemy.errors import Gone, ResourceFailed
 from alchemy.events import ResourceFinished
 from alchemy.opening import destroy_unit
+from alchemy.provider import Context, Provider
 
 pytestmark = pytest.mark.anyio
 
@@ -754,3 +755,44 @@ async def test_a_composite_that_awaits_itself_is_told(cloud: Cloud, store: Store
         with pytest.raises(ExceptionGroup) as caught:
             await asyncio.wait_for(deploy(program, store), 5)
         assert "would wait for itself" in errors_of(caught.value)[0]
+
+
+TOLD: list[tuple[str, bool, list[str]]] = []
+
+
+class Holder(Resource, kind="test::Holder", provider=f"{__name__}:HolderProvider"):
+    """Keeps a word with its record."""
+
+    word: str = prop(replace=True)
+
+
+class HolderProvider(Provider[Holder]):
+    """Notes what its context says of others."""
+
+    recover = "again"
+
+    async def create(self, ctx: Context[Holder], want: Holder) -> Holder:
+        kept = sorted(data["word"] for data in ctx.kept())
+        TOLD.append((want.word, ctx.declares(f"{ctx.app}/{ctx.stage}/b"), kept))
+        ctx.data["word"] = want.word
+        return ctx.result()
+
+    async def delete(self, ctx: Context[Holder], have: Holder) -> None:
+        """Nothing is there to be deleted."""
+
+
+async def test_a_handler_learns_what_others_of_its_kind_have_kept(cloud: Cloud, store: Store) -> None:
+    """Those that were replaced or are leaving included; and whether the program has declared something so far."""
+    TOLD.clear()
+
+    async def first(_app: Any) -> None:
+        await Holder("a", word="one")
+        await Holder("b", word="two")
+
+    async def second(_app: Any) -> None:
+        await Holder("a", word="three")
+        await Thing("c")
+
+    await deploy(first, store)
+    await deploy(second, store)
+    assert TOLD == [("one", False, []), ("two", True, ["one"]), ("three", False, ["one", "two"])]
