@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -62,3 +64,14 @@ def test_durability_compares_with_and_without() -> None:
         assert all(report[name][side]["seconds"] > 0 for side in sides)
     assert report["backup"]["mib"] >= 0
     assert min(report["lease"]["round_trip_ms"], report["lease"]["renew_ms"]) > 0
+
+
+@pytest.mark.workerd
+def test_the_state_service_is_counted() -> None:
+    """Calls of objects and rows are there for each step; a deploy that changes nothing writes no record."""
+    done = benchmark("state_service.py", "--n", "3")
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = json.loads("{" + done.stdout.partition("{")[2])["rows"]
+    assert [(row["n"], row["step"]) for row in rows] == [(3, "create"), (3, "no change"), (3, "destroy")]
+    assert all(row["calls"] > 0 and row["rows_read"] > 0 and row["rows_written"] > 0 for row in rows)
+    assert ["commit" in row["methods"] for row in rows] == [True, False, True]

@@ -78,14 +78,16 @@ class ServiceServer:
 
 
 class ServiceThread:
-    """The same in a thread of this process, which can be emptied: its module differs in that eviction forgets all.
+    """The same in a thread of this process.
 
     Args:
         folder: for its data.
+        source: its module; by default one that can be emptied, which differs in that eviction forgets all.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, source: str = WIPING) -> None:
         self.port = 0
+        self._source = source
         self._folder = folder
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,7 +124,7 @@ class ServiceThread:
 
         try:
             with contextlib.suppress(asyncio.CancelledError):
-                await serve(await install(), self._folder, token=TOKEN, ready=ready, source=WIPING, debug=True)
+                await serve(await install(), self._folder, token=TOKEN, ready=ready, source=self._source, debug=True)
         finally:
             self._ready.set()
 
