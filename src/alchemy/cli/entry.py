@@ -21,7 +21,7 @@ COMMANDS = {
     "state": "Look into the state: list, tree, get; copy, import, export, mv, rm, rekey, …",
     "scope": "Look into scopes, and put them in order: list, inspect, logs, unlock, …",
     "local": "The Cloudflare on this machine: start, stop, status, reset, env, objects, evict, …",
-    "state-service": "A state store for a team, on a machine of one's own: serve.",
+    "state-service": "A state store for a team, in Durable Objects: serve, set-token.",
     "completion": "Print what a shell needs to complete commands.",
 }
 """What there is, with its line in the help. A module of the name (`-` is `_`) under `commands` has it; only the one

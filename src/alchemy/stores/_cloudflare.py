@@ -58,7 +58,7 @@ class CloudflareStateStore(BackedStore):
         force_update: bool = False,
     ) -> None:
         checked = None if address is None else _checked(address)
-        self._service = ServiceBackend(checked, _token(state_token), script_name)
+        self._service = ServiceBackend(checked, checked_token(state_token), script_name)
         super().__init__(self._service, patience=patience)
         self.force_update = force_update
 
@@ -303,7 +303,8 @@ def _lease(given: dict[str, Any]) -> Lease:
     return msgspec.convert(given, Lease)
 
 
-def _token(given: Secret[str] | str | None) -> Secret[str]:
+def checked_token(given: Secret[str] | str | None = None) -> Secret[str]:
+    """Give the token of the environment, or another one. Raises `ConfigurationError` when it cannot be one."""
     token = given if given is not None else os.environ.get(TOKEN, "")
     token = token if isinstance(token, Secret) else Secret(token, name=TOKEN)
     text = token.reveal()

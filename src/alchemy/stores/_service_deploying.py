@@ -18,6 +18,7 @@ from alchemy.stores import service
 from alchemy.stores._service_client import ServiceClient, TokenRefused, check_version
 
 _MARK = "alchemy-state-service:"
+_SECRET = "STATE_TOKEN"
 _TYPESCRIPT = "cloudflare-state-store:"
 """How the tag begins that Alchemy for TypeScript gives its own state service."""
 _NEW_SECONDS, _KNOWN_SECONDS = 120.0, 5.0
@@ -82,6 +83,34 @@ async def deploy(script: str, token: Secret[str], *, force: bool = False) -> Dep
     return Deployed(address, notices)
 
 
+async def change_token(script: str, token: Secret[str]) -> str:
+    """Give the service on the account another token, and return its address when it accepts that.
+
+    Raises:
+        ConfigurationError: there is no such service, or the environment has no credentials for the account.
+    """
+    api = await connect()
+    try:
+        if await _version(api, script) is None:
+            raise ConfigurationError(
+                f"the account has no Worker {script!r}", hint="the first deploy with the store cloudflare: makes it"
+            )
+        with calling(f"set a secret of the Worker {script!r}", service="workers"):
+            await _set_secret(api, script, token)
+        address, _ = await _address(api, script)
+    finally:
+        await api.close()
+    await until_it_answers(address, token, seconds=_NEW_SECONDS, refusals=True)
+    return address
+
+
+async def _set_secret(api: Cloudflare, script: str, token: Secret[str]) -> None:
+    """Send it. Apart from its caller, so that the token in clear is in no frame that an error shows."""
+    await api.sdk.workers.scripts.secrets.update(
+        script, account_id=api.account_id, name=_SECRET, text=token.reveal(), type="secret_text"
+    )
+
+
 async def _version(api: Cloudflare, script: str) -> int | None:
     """Give the deployed service's version; `None` when there is no Worker of that name."""
     try:
@@ -114,7 +143,7 @@ async def _upload(api: Cloudflare, script: str, token: Secret[str] | None) -> No
     if token is None:
         metadata["keep_bindings"] = ["secret_text"]
     else:
-        secret = {"type": "secret_text", "name": "STATE_TOKEN", "text": token.reveal()}
+        secret = {"type": "secret_text", "name": _SECRET, "text": token.reveal()}
         metadata["bindings"] = [store, secret]
         metadata["migrations"] = {"new_tag": "v1", "new_sqlite_classes": [service.CLASS]}
     module = (f"{service.SCRIPT}.js", service.source().encode(), "application/javascript+module")
@@ -141,10 +170,12 @@ async def _address(api: Cloudflare, script: str) -> tuple[str, bool]:
     return address, not found.enabled
 
 
-async def until_it_answers(address: str, token: Secret[str], *, seconds: float, version: int = 0) -> None:
+async def until_it_answers(
+    address: str, token: Secret[str], *, seconds: float, version: int = 0, refusals: bool = False
+) -> None:
     """Wait until a service of at least that version answers: after an upload, the one before answers for a while.
 
-    Raises what was wrong last, and at once when it refuses the token.
+    Raises what was wrong last, and at once when it refuses the token, unless `refusals` may pass too.
     """
     client = ServiceClient(address, token, name=address)
     end = time.monotonic() + seconds
@@ -156,9 +187,9 @@ async def until_it_answers(address: str, token: Secret[str], *, seconds: float, 
                 found: dict[str, int] = await client.ask("version", chain="")
                 check_version(found["version"], needed=version, name=address)
                 return
-            except TokenRefused:
-                raise
             except (ConfigurationError, StateError) as error:
+                if isinstance(error, TokenRefused) and not refusals:
+                    raise
                 problem = error  # where a new address is not known yet, a page says so
             if time.monotonic() + pause > end:
                 raise problem

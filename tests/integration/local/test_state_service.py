@@ -16,6 +16,7 @@ from alchemy.errors import ConfigurationError, ProviderError
 from alchemy.local import LocalCloudflare, environment, local_cloudflare
 from alchemy.secret import Secret
 from alchemy.stores import CloudflareStateStore, _service_deploying, open_store, service
+from alchemy.stores._service_deploying import change_token
 from alchemy.stores._service_deploying import deploy as deploy_service
 from alchemy.testing.contract import UNIT, a_resource, an_owner
 
@@ -117,6 +118,19 @@ async def test_an_upgrade_does_not_change_the_token(
         await keep("state-token", "b")
     monkeypatch.setenv("ALCHEMY_STATE_TOKEN", TOKEN)
     assert await keep("state-token", "b") == ["a", "b"]
+
+
+async def test_the_token_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another token is accepted from then on, and the one before no more; what was kept is there."""
+    await keep("state-changed", "a")
+    monkeypatch.setenv("ALCHEMY_STATE_TOKEN", "hers")
+    with pytest.raises(ConfigurationError, match="no Worker 'state-nowhere'"):
+        await change_token("state-nowhere", Secret("hers"))
+    await change_token("state-changed", Secret("hers"))
+    assert await keep("state-changed", "b") == ["a", "b"]
+    monkeypatch.setenv("ALCHEMY_STATE_TOKEN", TOKEN)
+    with pytest.raises(ConfigurationError, match="does not accept the token"):
+        await keep("state-changed", "c")
 
 
 async def test_two_at_once(client: AsyncCloudflare, cloud: LocalCloudflare) -> None:

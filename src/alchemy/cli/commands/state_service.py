@@ -1,4 +1,4 @@
-"""`alchemy state-service`: a state store for a team, on a machine of its own."""
+"""`alchemy state-service`: a state store for a team, on a machine of its own or on a Cloudflare account."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOKEN = "ALCHEMY_STATE_TOKEN"
 
 @click.group("state-service", cls=Commands)
 def command() -> None:
-    """The service that keeps state in Durable Objects, on a machine of one's own."""
+    """The service that keeps state in Durable Objects: on a machine of one's own, or on a Cloudflare account."""
 
 
 @command.command("serve")
@@ -52,6 +52,21 @@ def serve(data: Path, port: int, host: str) -> None:
             hint=f'{_TOKEN}="$(openssl rand -hex 32)" alchemy state-service serve …, and keep it',
         )
     asyncio.run(_serve(data.absolute(), host, port, token))
+
+
+@command.command("set-token")
+@click.option("--script-name", metavar="NAME", help="What the Worker is called; alchemy-state-service by default.")
+def set_token(script_name: str | None) -> None:
+    """Give the service on the Cloudflare account the token in ALCHEMY_STATE_TOKEN.
+
+    Whoever shows another one is refused from then on. State stays as it is: the token encrypts nothing.
+    """
+    from alchemy.stores import service
+    from alchemy.stores._cloudflare import checked_token
+    from alchemy.stores._service_deploying import change_token
+
+    address = asyncio.run(change_token(script_name or service.SCRIPT, checked_token()))
+    click.echo(f"{address} takes the token in {_TOKEN}, and no other")
 
 
 async def _serve(data: Path, host: str, port: int, token: str) -> None:
