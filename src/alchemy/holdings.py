@@ -55,6 +55,7 @@ class Holdings:
         self._left: list[Session] = []
         self._opening: dict[str, asyncio.Lock] = {}
         self._redeployed: set[str] = set()
+        self._damaged: dict[str, StateDamaged] = {}
         run.locate = lambda settings: self._store(settings).url
         run.address = self._address
         self.salvages: Callable[[str], bool] = lambda _chain: launch.rebuild
@@ -207,7 +208,10 @@ class Holdings:
         return await store.load(unit, lease=lease)
 
     async def reopen(self) -> None:
-        """Open the stores of nested scopes that state knows of, so that what is in them can be destroyed."""
+        """Open the stores of nested scopes that state knows of, so that what is in them can be destroyed.
+
+        One that is damaged is refused when its scope is entered, unless that is to begin without state.
+        """
         from alchemy.stores._addresses import place_of
 
         run = self._run
@@ -221,7 +225,13 @@ class Holdings:
                 if url and record.fqn not in run.sessions and self.reopens(record.fqn):
                     store = self._store(replace(run.settings, state_store=url))
                     self._check_there(store, record.fqn)
-                    run.sessions[record.fqn] = await self._session_once(store, record.fqn)
+                    try:
+                        run.sessions[record.fqn] = await self._session_once(store, record.fqn)
+                    except StateDamaged as damage:
+                        if forceful(store) is None or run.phase != "up" or run.rebuilds:
+                            raise
+                        self._damaged[record.fqn] = damage
+                        continue
                     queue.append(run.sessions[record.fqn])
 
     def _check_there(self, store: StateStore, chain: str) -> None:
@@ -234,13 +244,13 @@ class Holdings:
                 hint="bring it back; if nothing that it told of exists any more, make the folder, empty, and try again",
             )
 
-    async def _session_once(self, store: SealedStore, chain: str) -> Session:
+    async def _session_once(self, store: SealedStore, chain: str, *, salvages: bool = False) -> Session:
         """Give a session of the unit in another store; scopes that share a store share its session."""
         for session in self._run.sessions.values():
             if session.store is store:
                 return session  # and not made ready again: what others ask of it just now would be cut short
         await store.init()
-        return await self._session(store, chain)
+        return await self._session(store, chain, salvages=salvages)
 
     async def open_nested(self, scope: Scope) -> Session:
         """Give the session of a nested scope that has a store of its own."""
@@ -255,10 +265,17 @@ class Holdings:
                 self._left.append(known)  # nothing of the scope is in it, or entering the scope would have been refused
                 del self._run.sessions[scope.chain]
                 known = None
-            session = known or await self._session_once(store, scope.chain)
+            salvages = is_given and self._is_forced(scope.settings)
+            session = known or await self._session_once(store, scope.chain, salvages=salvages)
+            self._damaged.pop(scope.chain, None)
             if is_given:
                 await self.start_over(scope, session)
             return session
+
+    def refuse_damaged(self) -> None:
+        """Raise what is wrong with the state of a nested scope that was not entered: nobody knows what is in it."""
+        for damage in self._damaged.values():
+            raise damage
 
     # Giving back
 

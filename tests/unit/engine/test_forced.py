@@ -19,7 +19,7 @@ from alchemy.events import Notice
 from alchemy.history import decode_backup
 from alchemy.opening import destroy_unit
 from alchemy.owner import owner_of
-from alchemy.ports import Lease
+from alchemy.ports import Lease, StateStore
 from alchemy.stores import FileStore, MemoryStore
 from alchemy.stores._memory import Memory
 from alchemy.testing.checks import check_converged, check_owned
@@ -69,7 +69,11 @@ class Forced(Store):
 @pytest.fixture(autouse=True)
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the URL of such a store open one, as that of an installed package would."""
-    monkeypatch.setattr(stores, "_third_party", Forced.from_url)
+
+    def open_(scheme: str, url: str) -> StateStore:
+        return Forced.from_url(scheme, url) if scheme == "forced" else ForcedFiles.from_url(url)
+
+    monkeypatch.setattr(stores, "_third_party", open_)
     asked.clear()
 
 
@@ -476,10 +480,48 @@ async def test_damaged_state(cloud: Cloud, tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*damaged*")) + list(tmp_path.rglob("*aside*"))
 
 
+@pytest.mark.parametrize("enters", [True, False])
+async def test_damaged_state_of_a_nested_scope(cloud: Cloud, store: Store, tmp_path: Path, enters: bool) -> None:
+    """It is refused when the scope is entered, or when nobody does, unless the scope is to begin without state."""
+
+    def program(option: str = "") -> Any:
+        async def run(_app: Any) -> None:
+            if enters or option:
+                async with alchemy.run("in", state_store=f"files:{tmp_path}{option}"):
+                    await Thing("a")
+                    await Thing("b")
+
+        return run
+
+    await deploy(program("?force_update=true"), store)
+    asked.clear()
+    (tmp_path / "app/dev/in/resources/a/state.json").write_text("{")
+    for _ in range(2):
+        with pytest.raises(StateDamaged, match=r"resources/a/state\.json"):
+            await deploy(program(), store)
+    assert len(cloud.objects) == 2
+    cloud.forget()
+    await deploy(program("?force_update=true"), store)
+    assert cloud.outcomes() == {"in/a": "created", "in/b": "adopted"}
+    assert asked == [f"clear {UNIT}/in"]
+
+
 class ForcedFiles(FileStore):
-    """A store of files that is told to begin without state."""
+    """A store of files that can be told to begin without state."""
 
     force_update = True
+
+    @classmethod
+    def from_url(cls, url: str) -> ForcedFiles:
+        """Open it as `files:PATH` or `files:PATH?force_update=true`."""
+        path, _, option = url.partition(":")[2].partition("?")
+        store = cls(path)
+        store.force_update = option == "force_update=true"
+        return store
+
+    @property
+    def url(self) -> str:
+        return "files:" + super().url.removeprefix("file://")
 
     async def redeploy(self) -> Sequence[str]:
         """There is nothing to be put anywhere."""
@@ -487,6 +529,7 @@ class ForcedFiles(FileStore):
 
     async def refuses_to_clear(self, lease: Lease, chain: str) -> int | None:
         """It can always."""
+        asked.append(f"clear {chain}")
         return None
 
 
