@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from alchemy.cloudflare.provider import CloudflareProvider
 from alchemy.errors import DeclarationError
 from alchemy.provider import Context, Recover
-from alchemy.resource import Resource, output, prop
+from alchemy.resource import Resource, detached, output, prop
 
 if TYPE_CHECKING:
     from alchemy.cloudflare.worker import Worker
@@ -70,12 +70,17 @@ class DurableObjectNamespaceProvider(CloudflareProvider[DurableObjectNamespace])
 
     recover: ClassVar[Recover] = "again"
 
+    async def read(
+        self, ctx: Context[DurableObjectNamespace], have: DurableObjectNamespace
+    ) -> DurableObjectNamespace | None:
+        """Say whose class it is: there is nothing else that could have changed."""
+        return detached(have, script=_script(have))
+
     async def create(
         self, ctx: Context[DurableObjectNamespace], want: DurableObjectNamespace
     ) -> DurableObjectNamespace:
         """Say whose class it is."""
-        of = want.script_name
-        return ctx.result(script=of if of is None or isinstance(of, str) else of.script_name)
+        return ctx.result(script=_script(want))
 
     async def update(
         self, ctx: Context[DurableObjectNamespace], want: DurableObjectNamespace, have: DurableObjectNamespace
@@ -85,3 +90,8 @@ class DurableObjectNamespaceProvider(CloudflareProvider[DurableObjectNamespace])
 
     async def delete(self, ctx: Context[DurableObjectNamespace], have: DurableObjectNamespace) -> None:
         """Forget it. The class went with the upload that had no binding to it any more, or with its Worker."""
+
+
+def _script(declared: DurableObjectNamespace) -> str | None:
+    of = declared.script_name
+    return of if of is None or isinstance(of, str) else of.script_name

@@ -9,6 +9,7 @@ from alchemy.engine.calling import ensure_held
 from alchemy.engine.values import FINGERPRINT, given_values
 from alchemy.errors import AlreadyExists, ResourceFailed
 from alchemy.events import Outcome
+from alchemy.provider import overrides
 from alchemy.resource import Resource
 from alchemy.state import JsonObject, Record, Status
 
@@ -53,7 +54,8 @@ class Rebuilder(Applier):
 
     async def _find_unknown(self) -> None:
         """Look for an object of which there is no record: by the name that it would have."""
-        if self.provider.recover not in ("name", "token", "list"):
+        looks = self.provider.recover in ("name", "token", "list")
+        if not looks and not (self.provider.recover == "again" and overrides(self.provider, "read")):
             raise self._unread(
                 "it is not in state, and its object cannot be looked for",
                 f"if it exists: alchemy state resolve {self.fqn} --id ID",
@@ -62,7 +64,9 @@ class Rebuilder(Applier):
         self._intend(record)
         context = self._context(record)
         record.target = context.target = await self.run.target(self.provider, context)
-        found = await self._call("read", lambda: self.provider.find(context, self.want))
+        # What does no harm when it is created twice is known by its inputs alone.
+        look = self.provider.find if looks else self.provider.read
+        found = await self._call("read", lambda: look(context, self.want))
         if found is None:
             raise self._missing()
         if self._chooses and not self.adopt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from alchemy.cloudflare import DurableObjectNamespace, Worker
 from alchemy.cloudflare._upload import namespaces
 from alchemy.errors import AlchemyError
 from alchemy.local import LocalCloudflare
+from alchemy.upkeep.reset import reset
 
 pytestmark = [pytest.mark.anyio, pytest.mark.workerd]
 
@@ -455,3 +457,21 @@ async def test_what_neither_form_can_do(
         assert "100402" in str(caught.value.exceptions[0])
         assert len(asked) == 3
     assert await namespaces(api) == []
+
+
+@pytest.mark.parametrize("way", ["reset", "lost"])
+async def test_a_record_that_is_gone_takes_no_data_along(
+    api: Cloudflare, http: httpx.AsyncClient, folder: Path, way: str
+) -> None:
+    """State is made anew from what is there: a class is known by its name."""
+    worker = await run(one(), stage="lost")
+    assert await count(http, worker) == "1"
+    before = await classes(api, worker.script_name)
+    if way == "reset":
+        await reset("objects/lost", "objects/lost")
+    else:
+        shutil.rmtree(folder / ".alchemy" / "objects" / "lost")
+    worker = await run(one(), stage="lost")
+    assert await count(http, worker) == "2"
+    assert await classes(api, worker.script_name) == before
+    await destroy("lost")

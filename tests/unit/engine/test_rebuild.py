@@ -22,8 +22,9 @@ from tests.unit.engine.world import (
     things,
 )
 
-from alchemy import config
+from alchemy import Resource, config, output
 from alchemy.events import RunFinished, RunStarted
+from alchemy.provider import Context, Provider
 
 pytestmark = pytest.mark.anyio
 UNIT = "app/dev"
@@ -156,6 +157,37 @@ async def test_what_cannot_be_read_is_said(cloud: Cloud, store: Store, rebuild: 
         await rebuild(body, store)
     assert store.records()["m"] == record
     assert cloud.changes() == ["create m"]
+
+
+class Said(Resource, kind="test::Said", provider=f"{__name__}:SaidProvider"):
+    """Something that is as it is declared, and nowhere else."""
+
+    word: str
+    said: str = output()
+
+
+class SaidProvider(Provider[Said]):
+    """Handles `Said`."""
+
+    recover = "again"
+
+    async def read(self, ctx: Context[Said], have: Said) -> Said | None:
+        return ctx.result(said=have.word)
+
+    async def create(self, ctx: Context[Said], want: Said) -> Said:
+        return ctx.result(said=want.word)
+
+
+async def test_what_its_inputs_say_is_read(cloud: Cloud, store: Store, rebuild: Any) -> None:
+    """What can be created twice without harm, and be read, is read also when there is no record of it."""
+
+    async def body(_app: Any) -> None:
+        await Said("s", word="w")
+
+    for _ in range(2):
+        await rebuild(body, store)
+        assert store.records()["s"].output == {"said": "w"}
+        assert cloud.outcomes() == {"s": "read"}
 
 
 async def test_what_was_begun_is_left_to_a_deploy(cloud: Cloud, store: Store, rebuild: Any) -> None:
