@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 import msgspec
@@ -54,7 +55,8 @@ async def start_over(run: Run, scope: Scope, session: Session, store: Forceful) 
             return
         await session.back_up()
         if session.backup:
-            run.emit(Notice(level="info", message=f"[{name}] {session.unit} as it was is kept: {session.backup}"))
+            undo = shlex.join(["alchemy", "scope", "restore", chain, "--backup", session.backup])
+            run.emit(Notice(level="info", message=f"[{name}] State as it was can be brought back: {undo}"))
         await _clear(run, scope, session, gone, stay)
     run.emit(Notice(level="info", message=f"[{name}] State cleared successfully"))
 

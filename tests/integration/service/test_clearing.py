@@ -125,7 +125,8 @@ async def test_a_stage_begins_without_state(open_service: Open, tmp_path: Path) 
         (backup,) = await client("names", "backups")
         assert said == [
             f"[CloudflareStateStore] forceUpdate enabled - clearing state for scope {UNIT}",
-            f"[CloudflareStateStore] {UNIT} as it was is kept: {backup}",
+            "[CloudflareStateStore] State as it was can be brought back: "
+            f"alchemy scope restore {UNIT} --backup {backup}",
             "[CloudflareStateStore] State cleared successfully",
         ]
         assert [event.outcome for event in events if isinstance(event, ResourceFinished)] == ["adopted"]

@@ -25,6 +25,7 @@ from alchemy.stores._memory import Memory
 from alchemy.testing.checks import check_converged, check_owned
 from alchemy.testing.faults import Faults
 from alchemy.upkeep.reset import reset
+from alchemy.upkeep.restore import restore
 
 pytestmark = pytest.mark.anyio
 UNIT = "app/dev"
@@ -127,7 +128,7 @@ def one(**inputs: Any) -> Any:
 def said(cloud: Cloud) -> list[str]:
     """Give what the runs said, the names of backups left out."""
     notices = [event.message for event in cloud.events if isinstance(event, Notice)]
-    return [message.partition(" is kept: ")[0] for message in notices]
+    return [message.partition(" can be brought back: ")[0] for message in notices]
 
 
 @pytest.mark.parametrize("name", [None, "main-db"])
@@ -162,14 +163,16 @@ async def test_what_it_says(cloud: Cloud, store: Store) -> None:
     cloud.events.clear()
     forced = Forced(store.memory)
     await deploy(one(), forced)
-    assert said(cloud) == ["[Forced] it was uploaded again", ENABLED, f"[Forced] {UNIT} as it was", CLEARED]
+    assert said(cloud) == ["[Forced] it was uploaded again", ENABLED, "[Forced] State as it was", CLEARED]
     assert asked == ["redeploy", f"clear {UNIT}"]
     (name,) = [
-        event.message.split()[-1] for event in cloud.events if isinstance(event, Notice) and "kept" in event.message
+        event.message.split()[-1] for event in cloud.events if isinstance(event, Notice) and "--backup" in event.message
     ]
     backup = decode_backup(await forced.read_backup(UNIT, name), where=name)
     assert sorted(backup.records) == [UNIT, f"{UNIT}/db"]
     assert forced.writes[:2] == [f"clear {UNIT}", f"created {UNIT}"]
+    first, second = forced.histories[UNIT].commits[:2]
+    assert (first.backup, second.cleared) == (name, UNIT)
 
 
 async def test_only_its_scope_is_cleared(cloud: Cloud, store: Store) -> None:
@@ -546,3 +549,26 @@ async def test_a_store_in_use_is_not_made_ready_again(cloud: Cloud, store: Store
         await deploy(program, forced)
         assert cloud.faults.calls.count("store.init") == 1
     assert asked == ["redeploy", "redeploy", f"clear {UNIT}/a"]
+
+
+async def test_what_was_cleared_is_brought_back(cloud: Cloud, store: Store) -> None:
+    """By the backup that was named, also of a scope with a store of its own: what left the program is known again."""
+    elsewhere = Memory()
+
+    def program(nested: Store, *, declares: bool) -> Any:
+        async def run(_app: Any) -> None:
+            async with alchemy.run("a", state_store=nested):
+                if declares:
+                    await Thing("t")
+
+        return run
+
+    await deploy(program(Forced(elsewhere, force_update=False), declares=True), store)
+    await deploy(program(Forced(elsewhere), declares=False), store)
+    assert len(cloud.objects) == 1
+    (name,) = elsewhere.unit(UNIT).backups
+    await restore(UNIT, f"{UNIT}/a", name, state_store=store)
+    assert list(elsewhere.records("")) == [f"{UNIT}/a/t"]
+    await deploy(program(Forced(elsewhere, force_update=False), declares=False), store)
+    assert cloud.objects == {}
+    assert forgotten(store.memory.records("")[UNIT]) == {}

@@ -158,6 +158,11 @@ class ServerContract(Contract):
         proxy.lose_answers()
         assert list((await store.load(UNIT, lease=lease)).records) == [f"{UNIT}/r3"]
         proxy.lose_answers()
+        await store.clear_scope(lease, UNIT, a_scope(UNIT, STAGE_KIND))
+        proxy.lose_answers()
+        await store.set(lease, a_resource(f"{UNIT}/later"))
+        assert set((await store.load(UNIT, lease=lease)).records) == {UNIT, f"{UNIT}/later"}
+        proxy.lose_answers()
         await store.release(lease)
         assert list(await store.locks()) == []
         assert await store.read_log(UNIT, "log.ndjson") == b'{"n":1}\n'
