@@ -19,7 +19,7 @@ from alchemy.events import Notice
 from alchemy.forced import forceful, redeploy, start_over
 from alchemy.history import surplus
 from alchemy.names import RESERVED_STAGE, unit_of
-from alchemy.ports import Lease, Owner, Snapshot, StateStore
+from alchemy.ports import Lease, LogEnd, Owner, Snapshot, StateStore
 from alchemy.remedies import with_remedy
 from alchemy.scope import Scope
 from alchemy.state import Application, JsonObject
@@ -56,6 +56,8 @@ class Holdings:
         self._opening: dict[str, asyncio.Lock] = {}
         self._redeployed: set[str] = set()
         self._damaged: dict[str, StateDamaged] = {}
+        self._logs: Sequence[str] | None = None
+        """Of the run's unit, where they came with its records."""
         run.locate = lambda settings: self._store(settings).url
         run.address = self._address
         self.salvages: Callable[[str], bool] = lambda _chain: launch.rebuild
@@ -83,7 +85,6 @@ class Holdings:
         store = self._store(run.settings)
         await self._redeploy(store, run.settings)
         await store.init()
-        run.lineage = (await self._application(store)).lineage
         run.sessions[run.unit] = await self._session(store, run.unit, salvages=self._is_forced(run.settings))
 
     async def start_over(self, scope: Scope, session: Session) -> None:
@@ -158,6 +159,8 @@ class Holdings:
                 store, unit, owner=self._owner, settings=run.settings, launch=self._launch, emit=run.emit
             )
         try:
+            if chain == run.unit:  # with the lease, along with which some stores give it
+                run.lineage = (await self._application(store)).lineage
             snapshot = await self._load(store, chain, lease, salvages=salvages or self.salvages(chain))
         except BaseException:
             if lease is not None:
@@ -165,6 +168,8 @@ class Holdings:
             raise
         for notice in snapshot.notices:
             self._run.warn(notice)
+        if chain == run.unit:
+            self._logs = snapshot.logs
         session = Session(store, unit, lease, snapshot.records, operation=self._operation)
         if lease is not None and run.phase == "up":
             try:
@@ -284,24 +289,36 @@ class Holdings:
         every = [*self._run.sessions.values(), *self._left]
         return list({id(session): session for session in every}.values())
 
-    async def close(self) -> None:
-        """Fold what was written, and give the leases back."""
-        lost = self._run.lost is not None
-        if not lost:
-            with contextlib.suppress(StateError):  # it is told by the fold
-                await self._run.close_ledgers()
-        await all_of([partial(session.close, lost=lost) for session in self._sessions])
+    async def fold(self) -> None:
+        """Fold what was written; nothing more is written, unless it is known that somebody else has the unit now."""
+        if self._run.lost is not None:
+            return
+        with contextlib.suppress(StateError):  # it is told by the fold
+            await self._run.close_ledgers()
+        await all_of([session.fold for session in self._sessions])
 
     async def prune(self) -> None:
-        """Drop the oldest logs, and backups where there is a new one. Old ones that stay do no harm: no error."""
-        run = self._run
+        """Drop the oldest backups where there is a new one. Old ones that stay do no harm: no error."""
         with contextlib.suppress(StateError, OSError):
             for session in self._sessions:
                 if session.backup:
-                    old = surplus(await session.store.backups(session.unit), run.settings.backups)
+                    old = surplus(await session.store.backups(session.unit), self._run.settings.backups)
                     await session.store.drop_backups(session.unit, *old)
-            logs = await run.session.store.logs(run.unit)
-            await run.session.store.drop_logs(run.unit, *logs[: max(0, len(logs) - LOGS_KEPT)])
+
+    async def surplus_logs(self, own: str) -> Sequence[str]:
+        """Name the logs that are too many besides this run's own. Old ones that stay do no harm: no error."""
+        known = self._logs
+        if known is None:
+            with contextlib.suppress(StateError, OSError):
+                known = await self._run.session.store.logs(self._run.unit)
+        names = sorted({*(known or ()), own})
+        return names[: max(0, len(names) - LOGS_KEPT)]
+
+    async def release(self, log: LogEnd | None = None) -> None:
+        """Give the leases back, and the log of the run its end along with the unit."""
+        run = self._run
+        own = run.sessions.get(run.unit)
+        await all_of([partial(session.release, log if session is own else None) for session in self._sessions])
 
     async def let_go(self) -> None:
         """Close stores and what providers shared."""

@@ -10,12 +10,13 @@ from types import TracebackType
 from typing import Any
 
 from alchemy import config, reports
+from alchemy.closing import close
 from alchemy.config import Launch, Settings
 from alchemy.engine import ledger
 from alchemy.engine.engine import Engine
 from alchemy.engine.leaving import finish_deletes, note_orphans
 from alchemy.engine.run import Destroyed, Run
-from alchemy.errors import AlchemyError, LeaseLost, StateError
+from alchemy.errors import AlchemyError, StateError
 from alchemy.events import Bus, Notice
 from alchemy.finalizing import Finalize, kept_options
 from alchemy.holdings import Holdings
@@ -133,13 +134,15 @@ class Opening:
 
     async def _give_up(self, error: BaseException) -> None:
         """The unit could not be opened: let go of what was taken, and say so in the log if one was begun."""
-        if self._log is not None and not self.scope.closed:
-            self.run.emit(reports.finished(self.run, ok=False, exports={}, error=error))
-            await self._log.flush()
+        log = self._log if not self.scope.closed else None
         self.scope.closed = True
         self.scope.nursery.release()
-        with contextlib.suppress(AlchemyError, OSError):
-            await self._holdings.close()
+        if log is not None:
+            await close(self.run, self._holdings, log, ok=False, exports={}, error=error)
+        else:
+            for step in (self._holdings.fold, self._holdings.release):
+                with contextlib.suppress(AlchemyError, OSError):
+                    await step()
         with contextlib.suppress(Exception):  # what went wrong first is raised
             await self._holdings.let_go()
 
@@ -229,21 +232,8 @@ class Opening:
         if self.scope.closed:
             return
         self.scope.closed = True
-        failure: BaseException | None = None
+        failure = await close(self.run, self._holdings, self._log, ok=ok, exports=self.scope.exports, error=error)
         try:
-            await self._holdings.close()
-        except BaseException as raised:
-            failure = raised
-        if isinstance(failure, LeaseLost):
-            self.run.lose(failure)
-        ok = ok and failure is None
-        self.run.tell(*self.run.untold)
-        self.run.emit(reports.finished(self.run, ok=ok, exports=self.scope.exports, error=error or failure))
-        try:
-            if self._log is not None:
-                await self._log.flush()
-                if ok:
-                    await self._holdings.prune()
             await self._holdings.let_go()
         finally:
             self.scope.nursery.release()

@@ -57,11 +57,27 @@ class Lease(msgspec.Struct, kw_only=True, frozen=True):
 class Snapshot(msgspec.Struct, kw_only=True):
     """A unit as loaded: its records by FQN (the unit's own, scopes' and resources'), and what was odd about it.
 
-    `notices` are sentences for people, such as "the last commit was cut short; set aside as …".
+    `notices` are sentences for people, such as "the last commit was cut short; set aside as …". `logs` are the names
+    of the unit's logs, oldest first, where the store says them without being asked; `None`: ask it.
     """
 
     records: dict[str, Record]
     notices: list[str] = []
+    logs: list[str] | None = None
+
+
+class LogEnd(msgspec.Struct, kw_only=True, frozen=True):
+    """The end of a run's log, as it goes along when the run's unit is given back.
+
+    Attributes:
+        name: the log's.
+        lines: still to be added to it; may be none.
+        drop: names of older logs that go now.
+    """
+
+    name: str
+    lines: bytes = b""
+    drop: Sequence[str] = ()
 
 
 class Problem(msgspec.Struct, kw_only=True, frozen=True):
@@ -145,8 +161,14 @@ class StateStore(Protocol):
         """Move the deadline. Raises `LeaseLost`, which says who took it, when somebody newer holds the chain."""
         ...
 
-    async def release(self, lease: Lease) -> None:
-        """Give the chain back; safe to repeat, and harmless when the lease is lost."""
+    async def release(self, lease: Lease, *, log: LogEnd | None = None) -> None:
+        """Give the chain back; safe to repeat, and harmless when the lease is lost.
+
+        Args:
+            log: of the unit that is given back. It is written in the same step, or before: whoever finds the unit free
+                finds the log whole. It is written also when the lease is lost, and when it cannot be written, that
+                keeps nothing from being given back, and nothing is raised: a log is not state.
+        """
         ...
 
     async def locks(self) -> Sequence[Lease]:

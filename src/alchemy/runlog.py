@@ -20,8 +20,9 @@ FLUSH_BYTES = 64 * 1024
 class RunLog:
     """Listen to a run, and write what happened without ever holding it up.
 
-    Resources that are unchanged are left out; how many there were is in the last line. Lines written since the last
-    flush, a second at most, are lost when the process is killed: a log is not state.
+    Resources that are unchanged are left out; how many there were is in the last line. Lines taken down since the last
+    flush, a second at most, are lost when the process is killed: a log is not state. The last ones are given to whoever
+    gives the unit back: a store may take both in one request, and who finds the unit free finds the log whole.
 
     Args:
         names_only: leave out whatever may hold a value: what providers say, what was exported, why something failed.
@@ -35,19 +36,15 @@ class RunLog:
         self._timer: asyncio.TimerHandle | None = None
         self._writing = asyncio.Lock()
         self._broken = False
+        self._finished = False
         self._names_only = names_only
         moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.name = f"{moment.replace(':', '-').replace('.', '-')}.ndjson"
 
     def __call__(self, event: Event) -> None:
         """Take an event down."""
-        if isinstance(event, ResourceFinished) and event.outcome == "unchanged":
+        if self._finished or not self._take(event):
             return
-        if self._names_only:
-            if isinstance(event, ResourceLog):
-                return
-            event = _without_values(event)
-        self._lines += to_line(event)
         if self._timer is None:
             # A timer, not the next event: while one slow call runs nothing else happens, and people look.
             self._timer = self._nursery.loop.call_later(FLUSH_SECONDS, self._flush_soon)
@@ -55,22 +52,49 @@ class RunLog:
             self._timer.cancel()
             self._flush_soon()
 
+    def _take(self, event: Event) -> bool:
+        if isinstance(event, ResourceFinished) and event.outcome == "unchanged":
+            return False
+        if self._names_only:
+            if isinstance(event, ResourceLog):
+                return False
+            event = _without_values(event)
+        self._lines += to_line(event)
+        return True
+
+    async def finish(self, last: RunFinished) -> bytes:
+        """Take the last event down, and nothing after it; give the lines that are still to be written."""
+        async with self._writing:
+            if not self._finished:
+                self._take(last)
+            self._finished = True
+            return self._drain()
+
+    async def correct(self, last: RunFinished) -> None:
+        """Write another last event after the one that turned out wrong: readers go by the latest."""
+        self._take(last)
+        await self.flush()
+
     def _flush_soon(self) -> None:
         self._nursery.start(self.flush())
 
     async def flush(self) -> None:
         """Write what was taken down. A log that cannot be written is given up: the run matters more."""
         async with self._writing:  # one after the other, or lines would change places
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            lines, self._lines = bytes(self._lines), bytearray()
-            if not lines or self._broken:
+            lines = self._drain()
+            if not lines:
                 return
             try:
                 await self._store.append_log(self._unit, self.name, lines)
             except (StateError, OSError):
                 self._broken = True
+
+    def _drain(self) -> bytes:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        lines, self._lines = bytes(self._lines), bytearray()
+        return b"" if self._broken else lines
 
 
 def _without_values(event: Event) -> Event:

@@ -11,7 +11,7 @@ from alchemy import state
 from alchemy.engine.ledger import recall
 from alchemy.history import backup_name, encode_backup
 from alchemy.names import is_within
-from alchemy.ports import Lease, StateStore
+from alchemy.ports import Lease, LogEnd, StateStore
 from alchemy.state import Record, Status
 
 _LEAVING = (Status.DELETING, Status.DELETED)
@@ -243,17 +243,17 @@ class Session:
             if not self.store.check(self._held()):
                 self.lease = await self.store.renew(self._held())
 
-    async def close(self, *, lost: bool = False) -> None:
-        """Fold what was written, unless it is known that the unit is lost, and give the unit back."""
-        if self.lease is None:
-            return
-        try:
-            if not lost:
-                self._drop_leaving()
-            if self.written and not lost:
+    async def fold(self) -> None:
+        """Fold what was written; nothing more is to be written then."""
+        if self.lease is not None:
+            self._drop_leaving()
+            if self.written:
                 await self.store.fold(self.lease)
-        finally:
-            await self.store.release(self.lease)
+
+    async def release(self, log: LogEnd | None = None) -> None:
+        """Give the unit back, and its run's log its end."""
+        if self.lease is not None:
+            await self.store.release(self.lease, log=log)
 
 
 class _Both:

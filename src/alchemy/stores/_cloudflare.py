@@ -22,7 +22,7 @@ from alchemy.stores._patience import PATIENCE
 from alchemy.stores._service_client import TOKEN, ServiceClient, check_version, join_rows
 from alchemy.stores._urls import Place, parse, with_options, without_credentials
 from alchemy.stores.backed import BackedStore
-from alchemy.stores.backend import BlobKind, Blocked, Commit, Taken, Unreachable
+from alchemy.stores.backend import BlobKind, Blocked, Commit, Ending, Taken, Unreachable
 
 _PREFIX = "cloudflare+"
 _PIECE = 1 << 20
@@ -110,6 +110,8 @@ class ServiceBackend:
         self._token = token
         self._client: ServiceClient | None = None
         self._commits: dict[tuple[str, int], _Numbered] = {}
+        self._begun: dict[str, dict[str, Any]] = {}
+        """The first of several pages of the unit that was taken last."""
 
     @property
     def url(self) -> str:
@@ -119,14 +121,16 @@ class ServiceBackend:
 
     async def open(self) -> Sequence[str]:
         await self.close()
-        address, notices = self._address, list[str]()
+        address, version, notices = self._address, None, list[str]()
         if address is None:
             from alchemy.stores._service_deploying import deploy
 
-            address, notices = await deploy(self._script, self._token)
+            address, version, notices = await deploy(self._script, self._token)
         self._client = ServiceClient(address, self._token, name=address)
-        found: dict[str, Any] = await self._ask("version", chain="")
-        check_version(found["version"], needed=service.OLDEST, name=address)
+        if version is None:
+            found: dict[str, int] = await self._ask("version", chain="")
+            version = found["version"]
+        check_version(version, needed=service.OLDEST, name=address)
         return notices
 
     async def redeploy(self) -> Sequence[str]:
@@ -173,16 +177,26 @@ class ServiceBackend:
         if "holder" in given:
             return Blocked(_lease(given["holder"]))
         page: dict[str, Any] | None = given["page"]
-        if page is None or page["next"] is not None:
-            return Taken(_lease(given["lease"]))
+        application: str | None = given["application"]
+        taken = Taken(_lease(given["lease"]), None, given["logs"], application.encode() if application else None)
+        is_whole = page is not None and page["next"] is None
+        self._begun = {} if page is None or is_whole else {chain: page}
+        if page is None or not is_whole:
+            return taken
         rows, foreign = join_rows(page["rows"])
-        return Taken(_lease(given["lease"]), None if foreign else rows)  # loading says what is wrong with it
+        return taken._replace(rows=None if foreign else rows)  # loading says what is wrong with it
 
     async def renew(self, lease: Lease, *, ttl: float) -> Lease:
         return _lease(await self._ask("renew", _named(lease), ttl, chain=lease.unit, lease=lease))
 
-    async def release(self, lease: Lease) -> None:
-        await self._ask("release", _named(lease), [], chain=lease.unit)
+    async def release(self, lease: Lease, log: Ending | None = None) -> None:
+        pieces = list(_pieces(f"{log.part}-", log.lines)) if log is not None and log.lines else []
+        last: dict[str, Any] | None = None
+        if log is not None and pieces:
+            first = pieces[:-_PIECES]
+            await self._append(lease.unit, log.name, first)
+            last = {"name": log.name, "pieces": dict(pieces[len(first) :])}
+        await self._ask("release", _named(lease), last, log.drop if log is not None else [], chain=lease.unit)
         self._commits.pop((lease.unit, lease.token), None)
 
     async def break_(self, chain: str, *, why: str) -> None:
@@ -197,28 +211,30 @@ class ServiceBackend:
         return units
 
     async def load(self, unit: str, *, lease: Lease | None = None) -> Mapping[str, bytes]:
+        return await self._whole("load", None if lease is None else _named(lease), unit=unit, lease=lease)
+
+    async def read(self, unit: str, fqns: Sequence[str]) -> Mapping[str, bytes]:
+        return await self._whole("read", fqns, unit=unit)
+
+    async def _whole(self, method: str, asked: Any, *, unit: str, lease: Lease | None = None) -> Mapping[str, bytes]:
         for _ in range(_TRIES):
-            rows = await self._pages(unit, lease)
+            rows = await self._pages(method, asked, unit=unit, lease=lease)
             if rows is not None:
                 return self._ours(*join_rows(rows))
         raise Unreachable(f"{unit} was written to {_TRIES} times while it was read", hint="wait for that run to end")
 
-    async def _pages(self, unit: str, lease: Lease | None) -> list[Any] | None:
+    async def _pages(self, method: str, asked: Any, *, unit: str, lease: Lease | None) -> list[Any] | None:
         """Give all rows; `None` when somebody wrote between two pages."""
-        rows: list[Any] = []
-        after: int | None = 0
-        writes: int | None = None
-        while after is not None:
-            held = None if lease is None else _named(lease)
-            page = await self._ask("load", after, held, chain=unit, lease=lease)
-            if writes not in (None, page["writes"]):
+        begun = self._begun.pop(unit, None) if lease is not None else None
+        page: dict[str, Any] = begun or await self._ask(method, 0, asked, chain=unit, lease=lease)
+        rows: list[Any] = page["rows"]
+        while page["next"] is not None:
+            writes = page["writes"]
+            page = await self._ask(method, page["next"], asked, chain=unit, lease=lease)
+            if writes != page["writes"]:
                 return None
             rows += page["rows"]
-            after, writes = page["next"], page["writes"]
         return rows
-
-    async def read(self, unit: str, fqns: Sequence[str]) -> Mapping[str, bytes]:
-        return self._ours(*join_rows(await self._ask("read", fqns, chain=unit)))
 
     async def commit(self, lease: Lease, unit: str, commit: Commit) -> None:
         key = (lease.unit, lease.token)
@@ -247,7 +263,9 @@ class ServiceBackend:
         return kept
 
     async def append(self, unit: str, name: str, part: str, lines: bytes) -> None:
-        pieces = list(_pieces(f"{part}-", lines))
+        await self._append(unit, name, list(_pieces(f"{part}-", lines)))
+
+    async def _append(self, unit: str, name: str, pieces: Sequence[tuple[str, str]]) -> None:
         for start in range(0, len(pieces), _PIECES):
             await self._ask("append", name, dict(pieces[start : start + _PIECES]), chain=unit)
 

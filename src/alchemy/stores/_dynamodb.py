@@ -13,7 +13,7 @@ from alchemy.stores._dynamodb_table import Item, Table, key
 from alchemy.stores._patience import PATIENCE
 from alchemy.stores._urls import parse, with_options
 from alchemy.stores.backed import BackedStore
-from alchemy.stores.backend import BlobKind, Blocked, Commit, Taken
+from alchemy.stores.backend import BlobKind, Blocked, Commit, Ending, Taken, write_ending
 
 FORMAT = 1
 """Of the items; a larger number found means that a newer version of this package wrote them."""
@@ -137,7 +137,9 @@ class DynamoDBBackend:
     async def renew(self, lease: Lease, *, ttl: float) -> Lease:
         return await self._locks.renew(lease, ttl=ttl)
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, log: Ending | None = None) -> None:
+        if log is not None:
+            await write_ending(self, lease.unit, log)
         await self._locks.release(lease)
         self._rows.forget(lease)
 

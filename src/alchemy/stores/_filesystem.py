@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from alchemy.errors import AlchemyError, StateError
 from alchemy.names import is_within, unit_of
-from alchemy.ports import Lease, Owner, Problem, Snapshot
+from alchemy.ports import Lease, LogEnd, Owner, Problem, Snapshot
 from alchemy.state import Application, Record
 from alchemy.stores._accepting import Edited
 from alchemy.stores._clocks import awake
@@ -26,6 +27,7 @@ from alchemy.stores._holding import Holding
 from alchemy.stores._layout import (
     check_backup_name,
     check_chain,
+    check_log_end,
     check_log_name,
     check_unit,
 )
@@ -147,8 +149,10 @@ class FileStore(Writing):
             raise not_held(lease)
         return await self._run(held.lock.renew)
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, log: LogEnd | None = None) -> None:
         """Write what is queued and give the unit back; raise what went wrong with a write that nobody awaited."""
+        if log is not None:
+            await self._end_log(lease.unit, check_log_end(lease.unit, log))
         held = self._held(lease)
         if held is None:
             return
@@ -157,6 +161,13 @@ class FileStore(Writing):
             await held.committer.flush()
         finally:
             await self._run(held.close)
+
+    async def _end_log(self, unit: str, log: LogEnd) -> None:
+        with contextlib.suppress(StateError):  # a log is not state
+            if log.lines:
+                await self.append_log(unit, log.name, log.lines)
+            if log.drop:
+                await self.drop_logs(unit, *log.drop)
 
     async def locks(self) -> Sequence[Lease]:
         """List the leases that are held now."""

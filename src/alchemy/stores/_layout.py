@@ -17,6 +17,7 @@ from urllib.parse import unquote as _percent_decode
 
 from alchemy.errors import StateError
 from alchemy.names import RESERVED_STAGE, is_within, leaf, parent, unit_of
+from alchemy.ports import LogEnd
 
 RECORD = "state.json"
 RESOURCES = "resources"
@@ -125,6 +126,14 @@ def one_unit(chain: str, fqns: Iterable[str]) -> str:
 def check_log_name(name: str) -> str:
     """Give `name` back if a log can be called so: it must not lead out of its folder."""
     return _check_name(name, "a log's name")
+
+
+def check_log_end(unit: str, log: LogEnd) -> LogEnd:
+    """Give the end of a log back if a unit's logs can be called so."""
+    check_unit(unit)
+    for name in (log.name, *log.drop):
+        check_log_name(name)
+    return log
 
 
 def check_backup_name(name: str) -> str:

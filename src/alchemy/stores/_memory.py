@@ -12,13 +12,14 @@ import msgspec
 from alchemy.errors import LeaseLost, StateError
 from alchemy.names import is_within, unit_of
 from alchemy.owner import owner_of
-from alchemy.ports import Lease, Owner, Problem, Snapshot
+from alchemy.ports import Lease, LogEnd, Owner, Problem, Snapshot
 from alchemy.soundness import check_backups, check_records
 from alchemy.state import Application, Record, now
 from alchemy.stores._commits import Ack, Change, Group, unit_written
 from alchemy.stores._layout import (
     check_backup_name,
     check_chain,
+    check_log_end,
     check_log_name,
     check_unit,
 )
@@ -110,9 +111,11 @@ class MemoryStore(Writing):
         """Move the deadline by the lease's ttl from now; a thread does it by itself every quarter of the ttl."""
         return self._renew(lease)
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, log: LogEnd | None = None) -> None:
         """Give the chain back; raise what went wrong with a write that nobody awaited."""
         with self.memory.mutex:
+            if log is not None:
+                self._end_log(lease.unit, check_log_end(lease.unit, log))
             lock = self.memory.locks.get(lease.unit)
             if lock is not None and lock.lease is not None and lock.token == lease.token:
                 lock.lease, lock.lost = None, f": {lease.owner} had it since {lease.since}"
@@ -204,6 +207,13 @@ class MemoryStore(Writing):
         with self.memory.mutex:
             logs = self.memory.unit(unit).logs
             logs[name] = logs.get(name, b"") + lines
+
+    def _end_log(self, unit: str, log: LogEnd) -> None:
+        logs = self.memory.unit(unit).logs
+        if log.lines:
+            logs[log.name] = logs.get(log.name, b"") + log.lines
+        for name in log.drop:
+            logs.pop(name, None)
 
     async def logs(self, unit: str) -> Sequence[str]:
         """List the names of a unit's logs, oldest first."""

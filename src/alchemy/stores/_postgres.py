@@ -19,7 +19,7 @@ from alchemy.stores._postgres_wire import WHOLE_UNIT, Connections, Row, binary, 
 from alchemy.stores._refusals import not_held, taken_away
 from alchemy.stores._urls import parse, with_options
 from alchemy.stores.backed import BackedStore
-from alchemy.stores.backend import BlobKind, Blocked, Commit, Taken
+from alchemy.stores.backend import BlobKind, Blocked, Commit, Ending, Taken
 
 SCHEMA = "alchemy"
 _FILES = ("sslrootcert", "sslcert", "sslkey")
@@ -165,12 +165,15 @@ class PostgresBackend:
             raise await self._lost(lease)
         return _Row.read(renewed[0]).lease
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, log: Ending | None = None) -> None:
         """Give a chain back; when the lease is lost already, nothing."""
         why = text(f": {lease.owner} had it since {lease.since}")
-        await self._server.execute(
-            f"UPDATE {self._schema}.leases SET held = false, lost = {why} WHERE {sql.mine(lease)}"
-        )
+        steps = [f"UPDATE {self._schema}.leases SET held = false, lost = {why} WHERE {sql.mine(lease)}"]
+        if log is not None and log.lines:
+            steps.append(self._appending(lease.unit, log.name, log.part, log.lines))
+        if log is not None and log.drop:
+            steps.append(f"DELETE FROM {sql.blobs(self._schema, lease.unit, 'logs', log.drop)}")
+        await self._server.execute("; ".join(steps))
         self._last.pop(lease.unit, None)
 
     async def break_(self, chain: str, *, why: str) -> None:
@@ -225,8 +228,7 @@ class PostgresBackend:
 
     async def append(self, unit: str, name: str, part: str, lines: bytes) -> None:
         """Add a part to a log."""
-        values = f"{text(unit)}, 'logs', {text(name)}, {text(part)}, {binary(lines)}"
-        await self._server.execute(f"INSERT INTO {self._schema}.blobs VALUES ({values}) ON CONFLICT DO NOTHING")
+        await self._server.execute(self._appending(unit, name, part, lines))
 
     async def names(self, unit: str, kind: BlobKind) -> Sequence[str]:
         """List the names of blobs."""
@@ -243,6 +245,10 @@ class PostgresBackend:
         """Remove blobs."""
         if names:
             await self._server.execute(f"DELETE FROM {sql.blobs(self._schema, unit, kind, names)}")
+
+    def _appending(self, unit: str, name: str, part: str, lines: bytes) -> str:
+        values = f"{text(unit)}, 'logs', {text(name)}, {text(part)}, {binary(lines)}"
+        return f"INSERT INTO {self._schema}.blobs VALUES ({values}) ON CONFLICT DO NOTHING"
 
     async def _check_made(self, lease: Lease, nonce: str) -> None:
         """Say why a commit was not made, unless it was: then its answer got lost, and it was asked for again."""

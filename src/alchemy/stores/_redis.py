@@ -19,7 +19,7 @@ from alchemy.stores._redis_server import FORMAT, check_format, judge, meaning
 from alchemy.stores._refusals import taken_away
 from alchemy.stores._urls import load_extra, parse, with_options, without_credentials
 from alchemy.stores.backed import BackedStore
-from alchemy.stores.backend import BlobKind, Blocked, Commit, Taken
+from alchemy.stores.backend import BlobKind, Blocked, Commit, Ending, Taken, write_ending
 
 PREFIX = "alchemy"
 
@@ -158,7 +158,9 @@ class RedisBackend:
         (raw,) = await self._under(lease, scripts.RENEW, [], _milliseconds(ttl))
         return _lease(lease.unit.encode(), raw)
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, log: Ending | None = None) -> None:
+        if log is not None:
+            await write_ending(self, lease.unit, log)
         keys = self._lock_keys(_app(lease.unit))
         how = f": {lease.owner} had it since {lease.since}"
         await self._run(scripts.RELEASE, keys, lease.unit, lease.token, how)

@@ -12,7 +12,7 @@ from alchemy.crypto import Cipher, salt_of
 from alchemy.errors import ConfigurationError, SecretError
 from alchemy.history import MOMENT, backup_name, is_backup_name, is_sealed_backup, moment_of
 from alchemy.names import is_within, unit_of
-from alchemy.ports import Lease, Owner, Problem, Snapshot, StateStore
+from alchemy.ports import Lease, LogEnd, Owner, Problem, Snapshot, StateStore
 from alchemy.soundness import check_backups
 from alchemy.state import SEALED, Application, Json, Record
 from alchemy.stores._sealing import open_backup, open_record, seal_backup, seal_record
@@ -81,9 +81,9 @@ class SealedStore:
         """Do as the store does."""
         return await self.inner.renew(lease)
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, log: LogEnd | None = None) -> None:
         """Do as the store does."""
-        await self.inner.release(lease)
+        await self.inner.release(lease, log=log)
 
     async def locks(self) -> Sequence[Lease]:
         """Do as the store does."""

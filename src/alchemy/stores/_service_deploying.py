@@ -31,10 +31,12 @@ class Deployed(NamedTuple):
 
     Attributes:
         address: such as `https://alchemy-state-service.team.workers.dev`.
+        version: that it says it has.
         notices: sentences for people.
     """
 
     address: str
+    version: int
     notices: list[str]
 
 
@@ -79,8 +81,8 @@ async def deploy(script: str, token: Secret[str], *, force: bool = False) -> Dep
     finally:
         await api.close()
     seconds = _NEW_SECONDS if uploads or is_new else _KNOWN_SECONDS
-    await until_it_answers(address, token, seconds=seconds, version=known if uploads else 0)
-    return Deployed(address, notices)
+    version = await until_it_answers(address, token, seconds=seconds, version=known if uploads else 0)
+    return Deployed(address, version, notices)
 
 
 async def change_token(script: str, token: Secret[str]) -> str:
@@ -172,10 +174,10 @@ async def _address(api: Cloudflare, script: str) -> tuple[str, bool]:
 
 async def until_it_answers(
     address: str, token: Secret[str], *, seconds: float, version: int = 0, refusals: bool = False
-) -> None:
+) -> int:
     """Wait until a service of at least that version answers: after an upload, the one before answers for a while.
 
-    Raises what was wrong last, and at once when it refuses the token, unless `refusals` may pass too.
+    Gives that version. Raises what was wrong last, and at once when the token is refused, unless `refusals` may pass.
     """
     client = ServiceClient(address, token, name=address)
     end = time.monotonic() + seconds
@@ -186,7 +188,7 @@ async def until_it_answers(
             try:
                 found: dict[str, int] = await client.ask("version", chain="")
                 check_version(found["version"], needed=version, name=address)
-                return
+                return found["version"]
             except (ConfigurationError, StateError) as error:
                 if isinstance(error, TokenRefused) and not refusals:
                     raise

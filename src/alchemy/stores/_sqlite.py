@@ -19,9 +19,11 @@ from alchemy.stores._patience import PATIENCE
 from alchemy.stores._sqlite_file import SQLiteFile
 from alchemy.stores._urls import parse
 from alchemy.stores.backed import BackedStore
-from alchemy.stores.backend import BlobKind, Blocked, Commit, Taken
+from alchemy.stores.backend import BlobKind, Blocked, Commit, Ending, Taken
 
 Database = sqlite3.Connection
+_APPEND = "INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, ?)"
+_DISCARD = "DELETE FROM blobs WHERE unit = ? AND kind = ? AND name = ?"
 
 
 class SQLiteStateStore(BackedStore):
@@ -136,9 +138,17 @@ class SQLiteBackend:
 
         return await self._file.write(renew)
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, log: Ending | None = None) -> None:
         """Give a chain back; when the lease is lost already, nothing."""
-        if await self._file.write(lambda db: leases.end(db, lease)):
+
+        def release(db: Database) -> bool:
+            if log is not None and log.lines:
+                db.execute(_APPEND, (lease.unit, "logs", log.name, log.part, log.lines))
+            if log is not None:
+                db.executemany(_DISCARD, [(lease.unit, "logs", name) for name in log.drop])
+            return leases.end(db, lease)
+
+        if await self._file.write(release):
             self._flocks.drop(lease.unit)
 
     async def break_(self, chain: str, *, why: str) -> None:
@@ -206,7 +216,7 @@ class SQLiteBackend:
     async def append(self, unit: str, name: str, part: str, lines: bytes) -> None:
         """Add a part to a log."""
         row = (unit, "logs", name, part, lines)
-        await self._file.write(lambda db: db.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, ?)", row))
+        await self._file.write(lambda db: db.execute(_APPEND, row))
 
     async def names(self, unit: str, kind: BlobKind) -> Sequence[str]:
         """List the names of blobs."""
@@ -220,8 +230,7 @@ class SQLiteBackend:
     async def discard(self, unit: str, kind: BlobKind, names: Sequence[str]) -> None:
         """Remove blobs."""
         rows = [(unit, kind, name) for name in names]
-        query = "DELETE FROM blobs WHERE unit = ? AND kind = ? AND name = ?"
-        await self._file.write(lambda db: db.executemany(query, rows))
+        await self._file.write(lambda db: db.executemany(_DISCARD, rows))
 
 
 def _content(db: Database, unit: str, kind: str, name: str) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,19 +17,19 @@ import msgspec
 from alchemy.errors import AlchemyError, StateDamaged, StateError
 from alchemy.names import is_within, unit_of
 from alchemy.owner import owner_of
-from alchemy.ports import Lease, Owner, Problem, Snapshot
+from alchemy.ports import Lease, LogEnd, Owner, Problem, Snapshot
 from alchemy.state import Application, Record, now
 from alchemy.stores._clocks import elapsed
 from alchemy.stores._commits import Ack, Change, Group
 from alchemy.stores._grip import Grip
-from alchemy.stores._layout import check_backup_name, check_chain, check_log_name, check_unit, is_unit
+from alchemy.stores._layout import check_backup_name, check_chain, check_log_end, check_log_name, check_unit, is_unit
 from alchemy.stores._patience import PATIENCE, persist
 from alchemy.stores._portal import Portal
 from alchemy.stores._refusals import locked_error, no_such, not_held
 from alchemy.stores._soundness import aside_of, find_problems, read_row, readable, unsure
 from alchemy.stores._views import all_in, count_in, resources_in, scopes_in
 from alchemy.stores._writing import Writing
-from alchemy.stores.backend import Backend, BlobKind, Blocked, Taken
+from alchemy.stores.backend import Backend, BlobKind, Blocked, Ending, Taken, write_ending
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,7 +51,9 @@ class BackedStore(Writing):
         self._patience = patience
         self._portal = Portal(f"alchemy-store {backend.url}")
         self._grips: dict[str, Grip] = {}
-        self._rows: dict[str, Mapping[str, bytes]] = {}
+        self._taken: dict[str, Taken] = {}
+        self._applications: dict[str, bytes] = {}
+        """Rows that came along with a lease: they never change."""
         self._warnings: builtins.list[str] = []
 
     @property
@@ -72,6 +75,7 @@ class BackedStore(Writing):
                     await self.release(grip.lease)
                 except AlchemyError as error:
                     errors.append(error)  # the others are given back all the same
+            self._applications.clear()
             await self._portal.run(self.backend.close())
             if errors:
                 raise errors[0]
@@ -92,7 +96,7 @@ class BackedStore(Writing):
 
     async def application(self, app: str) -> Application | None:
         """Read an application's record."""
-        row = await self._ask(self.backend.application, app)
+        row = self._applications.get(app) or await self._ask(self.backend.application, app)
         return None if row is None else self._application(app, row)
 
     async def create_application(self, application: Application) -> Application:
@@ -120,8 +124,9 @@ class BackedStore(Writing):
         self._grips[chain] = Grip(
             loop, self._portal, self.backend, taken.lease, ttl=ttl, taken=asked, patience=self._patience
         )
-        if taken.rows is not None:
-            self._rows[chain] = taken.rows
+        self._taken[chain] = taken
+        if taken.application is not None:
+            self._applications[chain.partition("/")[0]] = taken.application
         if lost is not None:
             await asyncio.to_thread(lost.stop)  # it was taken away, and never given back
         return taken.lease
@@ -134,18 +139,36 @@ class BackedStore(Writing):
         """Move the deadline; a thread does it by itself every quarter of the ttl."""
         return await self._portal.run(self._held(lease).renew())
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, log: LogEnd | None = None) -> None:
         """Write what is queued and give the chain back; raise what went wrong with a write that nobody awaited."""
+        ending = None if log is None else _ending(check_log_end(lease.unit, log))
         grip = self._grips.get(lease.unit)
         if grip is None or grip.lease.token != lease.token:
+            if ending is not None:
+                with contextlib.suppress(StateError):
+                    await self._ask(write_ending, self.backend, lease.unit, ending)
             return
         del self._grips[lease.unit]
-        self._rows.pop(lease.unit, None)
+        self._taken.pop(lease.unit, None)
         try:
             await grip.committer.flush()
         finally:
             await asyncio.to_thread(grip.stop)
-            await self._ask(self.backend.release, grip.lease)
+            await self._give_up(grip.lease, ending)
+
+    async def _give_up(self, lease: Lease, log: Ending | None) -> None:
+        """Release with the log; when that is refused, each by itself: neither may be lost with the other."""
+        try:
+            await self._ask(self.backend.release, lease, log)
+        except StateError as error:
+            if log is None:
+                raise
+            with contextlib.suppress(StateError):
+                await self._once(write_ending, self.backend, lease.unit, log)
+            try:
+                await self._once(self.backend.release, lease)
+            except StateError:
+                raise error from None
 
     async def locks(self) -> Sequence[Lease]:
         """List the leases that are held now."""
@@ -159,15 +182,17 @@ class BackedStore(Writing):
     async def load(self, unit: str, *, lease: Lease | None = None) -> Snapshot:
         """Read a unit; with its lease, after what is queued."""
         check_unit(unit)
-        rows: Mapping[str, bytes] | None = None
+        taken: Taken | None = None
         if lease is not None:
             grip = self._held(lease)
-            rows = self._rows.pop(unit, None)
+            taken = self._taken.pop(unit, None)
             await grip.committer.flush()
+        rows = taken.rows if taken is not None else None
         if rows is None:
             rows = await self._ask(self.backend.load, unit, lease=lease)
         warnings, self._warnings = (self._warnings, []) if lease is not None else ([], self._warnings)
-        return Snapshot(records=self._decode(rows), notices=warnings)
+        logs = None if taken is None or taken.logs is None else sorted(taken.logs)
+        return Snapshot(records=self._decode(rows), notices=warnings, logs=logs)
 
     async def salvage(self, lease: Lease) -> str | None:
         """Put aside what is damaged; give the name it is kept under, next to the backups."""
@@ -244,8 +269,7 @@ class BackedStore(Writing):
 
     async def append_log(self, unit: str, name: str, lines: bytes) -> None:
         """Add lines to a run's log."""
-        part = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
-        await self._ask(self.backend.append, check_unit(unit), check_log_name(name), part, lines)
+        await self._ask(self.backend.append, check_unit(unit), check_log_name(name), _part(), lines)
 
     async def logs(self, unit: str) -> Sequence[str]:
         """List the names of a unit's logs, oldest first."""
@@ -277,7 +301,7 @@ class BackedStore(Writing):
         return grip
 
     def _add(self, lease: Lease, change: Change) -> Ack:
-        self._rows.pop(lease.unit, None)  # what came with the lease is no longer all there is
+        self._taken.pop(lease.unit, None)  # what came with the lease is no longer all there is
         try:
             return self._held(lease).committer.add(change)
         except StateError as error:
@@ -287,6 +311,10 @@ class BackedStore(Writing):
 
     async def _ask(self, ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._portal.run(persist(partial(ask, *args, **kwargs), patience=self._patience))
+
+    async def _once(self, ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask without patience: it was had already."""
+        return await self._portal.run(persist(partial(ask, *args, **kwargs), patience=0))
 
     async def _take(self, chain: str, owner: Owner, ttl: float) -> Taken | Blocked:
         nonce = secrets.token_hex(8)
@@ -332,3 +360,12 @@ class BackedStore(Writing):
 
     def _place(self, fqn: str) -> str:
         return f"{self.url}, {fqn}"
+
+
+def _part() -> str:
+    """Give the name of a part of a log: later ones come later, and two are never alike."""
+    return f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+
+
+def _ending(log: LogEnd) -> Ending:
+    return Ending(log.name, _part(), log.lines, log.drop)

@@ -25,10 +25,14 @@ class Taken(NamedTuple):
     Attributes:
         lease: as it is held from now on.
         rows: the unit's records, when the storage gives them in the same answer.
+        logs: the names of the unit's logs, likewise.
+        application: the application's row, likewise; `None` also when there is none.
     """
 
     lease: Lease
     rows: Mapping[str, bytes] | None = None
+    logs: Sequence[str] | None = None
+    application: bytes | None = None
 
 
 class Blocked(NamedTuple):
@@ -51,6 +55,20 @@ class Commit(NamedTuple):
     clear: str | None
     drops: Sequence[str]
     puts: Mapping[str, bytes]
+
+
+class Ending(NamedTuple):
+    """The end of the log of the unit that is given back: what `append` would be given, and what `discard` would.
+
+    Attributes:
+        lines: none: no part is added.
+        drop: the names of logs.
+    """
+
+    name: str
+    part: str
+    lines: bytes
+    drop: Sequence[str]
 
 
 class Backend(Protocol):
@@ -120,8 +138,11 @@ class Backend(Protocol):
         """Move the deadline to `ttl` seconds from now. Raises `LeaseLost`."""
         ...
 
-    async def release(self, lease: Lease) -> None:
-        """Give a chain back; when the lease is lost already, nothing."""
+    async def release(self, lease: Lease, log: Ending | None = None) -> None:
+        """Give a chain back; when the lease is lost already, nothing.
+
+        With a log, write that in the same step, or before (`write_ending`); also when the lease is lost already.
+        """
         ...
 
     async def break_(self, chain: str, *, why: str) -> None:
@@ -171,3 +192,11 @@ class Backend(Protocol):
     async def discard(self, unit: str, kind: BlobKind, names: Sequence[str]) -> None:
         """Remove blobs; those that do not exist are no error."""
         ...
+
+
+async def write_ending(backend: Backend, unit: str, log: Ending) -> None:
+    """Do what a release with a log does before, where the storage cannot do both in one step."""
+    if log.lines:
+        await backend.append(unit, log.name, log.part, log.lines)
+    if log.drop:
+        await backend.discard(unit, "logs", log.drop)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from alchemy.errors import LeaseLost
 from alchemy.names import is_within
-from alchemy.ports import Lease, Owner, Problem, Snapshot, StateStore
+from alchemy.ports import Lease, LogEnd, Owner, Problem, Snapshot, StateStore
 from alchemy.state import Application, Record, encode
 from alchemy.testing.faults import Begun, Faults
 
@@ -129,9 +129,9 @@ class FaultyStore:
         """Do as the store does."""
         return await self._ask("renew", lease.unit, lambda: self.inner.renew(lease))
 
-    async def release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease, *, log: LogEnd | None = None) -> None:
         """Do as the store does; a failed write that nobody awaited is raised."""
-        await self._ask("release", lease.unit, lambda: self.inner.release(lease))
+        await self._ask("release", lease.unit, lambda: self.inner.release(lease, log=log))
         if self._untold and self._failure is not None:
             self._untold = False
             raise self._failure

@@ -42,9 +42,7 @@ def newer() -> str:
     end = "\n];\nconst SCHEMA"
     assert source.count(end) == 1
     # Named columns, as a release that adds one would have it.
-    source = source.replace(
-        "INSERT INTO records VALUES", "INSERT INTO records (scope, id, part, unit, origin, text) VALUES"
-    )
+    source = source.replace("INTO records VALUES", "INTO records (scope, id, part, unit, origin, text) VALUES")
     source, count = re.subn(r"(?m)^const VERSION = \d+;", f"const VERSION = {NEWEST};", source)
     assert count == 1
     return source.replace(end, _MORE)

@@ -67,7 +67,7 @@ async def test_stale_tokens_write_nothing(shared: Client, end: str) -> None:
     state = {"id": "x", "kind": "k", "status": "created"}
     match end:
         case "release":
-            await shared("release", lease, [], chain=unit)
+            await shared("release", lease, chain=unit)
         case "break":
             await shared("break", ": broken by ann", chain=unit)
         case "takeover":
@@ -96,7 +96,7 @@ async def test_tokens_only_grow(shared: Client) -> None:
         tokens.append(lease["token"])
         match number % 3:
             case 0:
-                await shared("release", lease, [], chain="grow/prod")
+                await shared("release", lease, chain="grow/prod")
             case 1:
                 await shared("break", ": why", chain="grow/prod")
             case _:
@@ -133,7 +133,7 @@ async def test_foreign_rows_are_told_apart(shared: Client) -> None:
         "puts": {"alien/prod/a": "{}", "alien/prod/b": "{}"},
     }
     await shared("commit", lease, commit, chain="alien/prod")
-    await shared("release", lease, [], chain="alien/prod")
+    await shared("release", lease, chain="alien/prod")
     await shared("set", "b", {"id": "b"}, chain="alien/prod")
     rows = (await shared("load", 0, chain="alien/prod"))["rows"]
     assert {fqn: origin for fqn, _, origin in rows} == {"alien/prod/a": 0, "alien/prod/b": 1}
@@ -153,12 +153,14 @@ async def test_commits_are_whole_and_count_once(shared: Client) -> None:
 
 
 async def test_release_takes_the_log_with_it(shared: Client) -> None:
-    """A log that comes with the release is kept, also when the lease is lost; the same part counts once."""
+    """A log that comes with the release is kept, also when the lease is lost; the same part counts once; others go."""
     lease = await shared.take("logs/prod", "n")
-    log = {"unit": "logs/prod", "name": "run", "pieces": {"2": "b"}}
-    await shared("append", "run", {"1": "a"}, chain="logs/prod")
+    log = {"name": "run", "pieces": {"2": "b"}}
+    for name in ("run", "old"):
+        await shared("append", name, {"1": "a"}, chain="logs/prod")
     for _ in range(2):
-        await shared("release", lease, [log], chain="logs/prod")
+        await shared("release", lease, log, ["old", "none"], chain="logs/prod")
+    assert await shared("names", "logs", chain="logs/prod") == ["run"]
     assert (await shared("fetch", "logs", "run", "", chain="logs/prod"))["rows"] == ["a", "b"]
     assert await shared("locks", chain="logs") == []
     await shared("discard", "logs", ["run", "none"], chain="logs/prod")

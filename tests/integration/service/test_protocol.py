@@ -144,7 +144,8 @@ async def test_long_texts_come_back(shared: Client) -> None:
         puts: dict[str, Any] = {"number": number, "clear": None, "drops": [], "puts": {"long/prod/a": value}}
         await shared("commit", lease, puts, chain="long/prod")
         assert await shared.load("long/prod") == {"long/prod/a": value}
-        assert "".join(part for _, part, _ in await shared("read", ["long/prod/a"], chain="long/prod")) == value
+        rows = (await shared("read", 0, ["long/prod/a"], chain="long/prod"))["rows"]
+        assert "".join(part for _, part, _ in rows) == value
 
 
 async def test_a_unit_of_many_pages(shared: Client) -> None:

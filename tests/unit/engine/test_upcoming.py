@@ -208,7 +208,8 @@ async def test_what_is_dropped_soon_goes_along(store: Store, again: bool) -> Non
     last = store.histories[UNIT].commits[-1]
     assert bool(last.dropped) != again
     assert store.records().keys() == ({"a", "c"} if again else {"c"})
-    await session.close()
+    await session.fold()
+    await session.release()
 
 
 async def test_what_is_dropped_soon_needs_no_other(store: Store) -> None:
@@ -226,4 +227,5 @@ async def test_what_is_dropped_soon_needs_no_other(store: Store) -> None:
     with pytest.raises(StateError, match="full"):
         await session.until_dropped()
     with pytest.raises(StateError, match="full"):
-        await session.close()
+        await session.fold()
+    await session.release()

@@ -11,11 +11,11 @@ from typing import TypeVar
 import pytest
 
 from alchemy.errors import LeaseLost, LockedError, StateDamaged, StateError, StateTooNew
-from alchemy.ports import Lease, Owner
+from alchemy.ports import Lease, LogEnd, Owner
 from alchemy.state import STAGE_KIND, Application, Generation, Status
 from alchemy.stores._sqlite import SQLiteBackend
 from alchemy.stores.backed import BackedStore
-from alchemy.stores.backend import Blocked, Commit, Taken, Unreachable
+from alchemy.stores.backend import Blocked, Commit, Ending, Taken, Unreachable
 from alchemy.testing.contract import UNIT, a_resource, a_scope, an_owner
 
 T = TypeVar("T")
@@ -229,3 +229,54 @@ async def test_letting_go_gives_everything_back(path: Path) -> None:
     assert await other.list(UNIT) == ["a"]
     assert await other.list("notes/dev") == []
     await other.deinit()
+
+
+LOG = "2026-11-21T09-00-00-000Z.ndjson"
+
+
+@pytest.mark.parametrize("refused", ["together", "the log", "dropping"])
+async def test_a_log_that_is_refused_keeps_nothing_from_being_given_back(
+    store: BackedStore, backend: Shaky, path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """What cannot be done in one step is tried in two, and a log that cannot be written at all is given up."""
+
+    async def no(*_args: object) -> None:
+        raise StateError("the place has no room for that")
+
+    release = backend.release
+
+    async def alone(lease: Lease, log: Ending | None = None) -> None:
+        await (release(lease) if log is None else no())
+
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    await store.append_log(UNIT, "old.ndjson", b"{}\n")
+    monkeypatch.setattr(backend, "release", alone)
+    if refused != "together":
+        monkeypatch.setattr(backend, "append" if refused == "the log" else "discard", no)
+    await store.release(lease, log=LogEnd(name=LOG, lines=b"{}\n", drop=["old.ndjson"]))
+    assert list(await store.locks()) == []
+    assert (
+        list(await store.logs(UNIT))
+        == {
+            "together": [LOG],
+            "the log": ["old.ndjson"],
+            "dropping": [LOG, "old.ndjson"],
+        }[refused]
+    )
+
+
+async def test_a_place_that_takes_nothing_back(
+    store: BackedStore, backend: Shaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first failure is told, and the log is there once, though it was asked for again and again."""
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    release = backend.release
+
+    async def unheard(lease: Lease, log: Ending | None = None) -> None:
+        await release(lease, log)
+        raise Unreachable("the shaky place does not answer", hint="wait")
+
+    monkeypatch.setattr(backend, "release", unheard)
+    with pytest.raises(StateError, match=r"does not answer \(asked for"):
+        await store.release(lease, log=LogEnd(name=LOG, lines=b"{}\n"))
+    assert await store.read_log(UNIT, LOG) == b"{}\n"

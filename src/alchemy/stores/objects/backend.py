@@ -10,7 +10,7 @@ import msgspec
 
 from alchemy.errors import ConfigurationError, LeaseLost, StateDamaged, StateTooNew
 from alchemy.ports import Lease, Owner
-from alchemy.stores.backend import BlobKind, Blocked, Commit, Taken
+from alchemy.stores.backend import BlobKind, Blocked, Commit, Ending, Taken, write_ending
 from alchemy.stores.objects.bucket import Bucket
 from alchemy.stores.objects.entries import (
     FORMAT,
@@ -94,8 +94,10 @@ class ObjectBackend:
         """Move the deadline."""
         return await self._leases.renew(lease, ttl=ttl)
 
-    async def release(self, lease: Lease) -> None:
-        """Give a chain back."""
+    async def release(self, lease: Lease, log: Ending | None = None) -> None:
+        """Give a chain back; its log's end is an object of its own, written before."""
+        if log is not None:
+            await write_ending(self, lease.unit, log)
         await self._leases.release(lease)
 
     async def break_(self, chain: str, *, why: str) -> None:

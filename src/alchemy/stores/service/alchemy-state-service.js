@@ -10,10 +10,10 @@
 
 import { DurableObject } from "cloudflare:workers";
 const VERSION = 3; // goes up with whatever clients can notice
-const HEADER = "x-alchemy-state-service"; // says it
-const MAX_BODY = 24 * 1024 * 1024; // bytes; what is passed on to an object may have 32 MiB
+const MAX_BODY = 15 * 1024 * 1024; // bytes; a call to an object may have 32 MiB, at two bytes a character
 const MAX_PART = 480_000; // characters: at most 1.92 MB of the 2 MB that a row may have
 const MAX_PAGE = 6_000_000; // UTF-16 units of rows in one answer
+const MAX_PIECE = 100_000; // and of a longer answer in memory
 const KEEP_LOST = 30 * 24 * 3600 * 1000; // ms for which it is known who took a chain away
 const INDEX = "/"; // the object that lists the applications: no application can be called so
 
@@ -27,8 +27,7 @@ const MIGRATIONS = [
       "CREATE TABLE applications (app TEXT PRIMARY KEY, text TEXT)",
       // A record's text is cut into parts. `origin`: 1 when Alchemy for TypeScript wrote it.
       `CREATE TABLE records (scope TEXT, id TEXT, part INTEGER, unit TEXT, origin INTEGER, text TEXT,
-        UNIQUE (scope, id, part))`,
-      "CREATE INDEX records_of_unit ON records (unit)",
+        UNIQUE (scope, id, part)); CREATE INDEX records_of_unit ON records (unit)`,
       // Counts writes, so that a reader of several pages notices that they are not of one moment.
       "CREATE TABLE units (unit TEXT PRIMARY KEY, writes INTEGER)",
       "CREATE TABLE fence (token INTEGER); INSERT INTO fence VALUES (0)",
@@ -43,18 +42,10 @@ const MIGRATIONS = [
   },
 ];
 const SCHEMA = MIGRATIONS.length;
-
-class Refused extends Error {
-  constructor(status, message, code, details) {
-    super(message);
-    Object.assign(this, { status, code, details });
-  }
+// Refuses a request unless the condition holds.
+function want(condition, message, status = 400, code = "malformed", details = {}) {
+  if (!condition) throw Object.assign(new Error(message), { status, code, details });
 }
-
-function want(condition, message) {
-  if (!condition) throw new Refused(400, message, "malformed");
-}
-
 const moment = () => new Date().toISOString();
 const named = (owner) => `${owner.user}@${owner.host} (pid ${owner.pid}), ${owner.operation}`;
 const isText = (value) => typeof value === "string";
@@ -63,18 +54,13 @@ const isObject = (value) => typeof value === "object" && value !== null && !Arra
 const within = (fqn, chain) => fqn === chain || fqn.startsWith(`${chain}/`);
 const unitOf = (fqn) => fqn.split("/").slice(0, fqn.split("/")[1] === "test" ? 3 : 2).join("/");
 const cut = (fqn) => [fqn.slice(0, fqn.lastIndexOf("/")), fqn.slice(fqn.lastIndexOf("/") + 1)];
-
 // Scopes below a chain, with no pattern whose wildcards a name could hold: "0" is the character after "/".
 const BELOW = "scope >= ? AND scope < ?";
 const below = (chain) => [`${chain}/`, `${chain}0`];
-
-// With the flag "u" a dot is never half of a character.
-const partsOf = (text) => text.match(new RegExp(`.{1,${MAX_PART}}`, "gsu")) ?? [""];
-
+const partsOf = (text) => text.match(new RegExp(`.{1,${MAX_PART}}`, "gsu")) ?? [""]; // "u": no halves of characters
 // Takes rows until there is much text; `next` is what to go on after, null at the end.
 function paged(found) {
-  const rows = [];
-  let size = 0;
+  let [rows, size] = [[], 0];
   for (const row of found) {
     if (size > MAX_PAGE) return { rows, next: rows.at(-1).at };
     size += row.text.length;
@@ -87,25 +73,33 @@ export default {
   async fetch(request, env) {
     try {
       const path = new URL(request.url).pathname;
-      if (!(await isAuthorized(request, env))) throw new Refused(401, "Unauthorized", "unauthorized");
-      if (request.method === "HEAD") return new Response(null, { headers: { [HEADER]: `${VERSION}` } });
-      if (request.method !== "POST") throw new Refused(405, "Method not allowed: there are POST and HEAD", "method");
-      const { method, params, chain } = checked(await jsonOf(request));
+      want(await isAuthorized(request, env), "Unauthorized", 401, "unauthorized");
+      if (request.method === "HEAD") return new Response(null, { headers: { "x-alchemy-state-service": VERSION } });
+      want(request.method === "POST", "Method not allowed: there are POST and HEAD", 405, "method");
+      const noJSON = (error) => want(error.status, `The body is no JSON: ${error.message}`) ?? Promise.reject(error);
+      const { method, params, chain } = checked(await jsonOf(request).catch(noJSON));
       if (path === "/debug/evict" && env.DEBUG === "1") {
         await objectOf(env, chain[0] ?? INDEX).evict().catch(() => {}); // the call ends with the object
         return answering(success());
       }
-      if (path !== "/") throw new Refused(404, `There is nothing at ${path}`, "path");
+      want(path === "/", `There is nothing at ${path}`, 404, "path");
       return answering(await answerTo(env, method, params, chain));
     } catch (error) {
       return answering(failure(error));
     }
   },
 };
-
-const answering = (answer) => Response.json(answer, { status: answer.status });
-const success = (result) => ({ success: true, status: 200, result });
 const objectOf = (env, name) => env.STORE.get(env.STORE.idFromName(name));
+const success = (result) => ({ success: true, status: 200, result });
+const answering = (answer) => (answer instanceof Response ? answer : Response.json(answer, { status: answer.status }));
+// What may be too large for an object's answer to a call, and for memory: texts that together are one of JSON.
+function streamed(texts) {
+  const pull = (controller) => {
+    const { value, done } = texts.next();
+    return done ? controller.close() : controller.enqueue(new TextEncoder().encode(value));
+  };
+  return new Response(new ReadableStream({ type: "bytes", pull }), { headers: { "Content-Type": "application/json" } });
+}
 function failure(error) {
   if (!error.status) console.error(error);
   const { status = 500, code = "internal", details } = error;
@@ -117,35 +111,26 @@ async function isAuthorized(request, env) {
   const digest = (text) => crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
   return crypto.subtle.timingSafeEqual(await digest(given), await digest(env.STATE_TOKEN));
 }
-
 async function jsonOf(request) {
   let [size, text, decoder] = [0, "", new TextDecoder("utf-8", { fatal: true })];
-  try {
-    for await (const piece of request.body ?? []) {
-      size += piece.byteLength;
-      if (size > MAX_BODY) throw new Refused(413, `The request has more than ${MAX_BODY} bytes`, "too_large");
-      text += decoder.decode(piece, { stream: true });
-    }
-    return JSON.parse(text + decoder.decode());
-  } catch (error) {
-    if (error instanceof Refused) throw error;
-    throw new Refused(400, `The body is no JSON in UTF-8: ${error.message}`, "malformed");
+  for await (const piece of request.body ?? []) {
+    size += piece.byteLength;
+    if (size <= MAX_BODY) text += decoder.decode(piece, { stream: true }); // all is read, or nobody hears the answer
   }
+  want(size <= MAX_BODY, `The request has more than ${MAX_BODY} bytes`, 413, "too_large");
+  return JSON.parse(text + decoder.decode());
 }
-
 function checked(body) {
-  want(isObject(body), "The body has to be {method, params, context: {chain}}");
-  const { method, params = [], context } = body;
-  const chain = context?.chain;
-  want(isText(method) && Array.isArray(params), "method has to be a text, and params a list");
+  const { method, params = [] } = body ?? {};
+  const chain = body?.context?.chain;
+  want(isText(method) && Array.isArray(params), "The body has to be {method, params, context: {chain}}");
   want(isTexts(chain) && chain.every((part) => part && !part.includes("/")), "context.chain has to be a list of names");
   return { method, params, chain };
 }
-
 async function answerTo(env, method, params, chain) {
   if (method === "version") return success({ version: VERSION, schema: SCHEMA });
-  const unknown = `This service (version ${VERSION}) has no method ${method}`;
-  if (!METHODS.includes(method)) throw new Refused(400, unknown, "unknown_method");
+  const isKnown = WRITING.test(method) || READING.includes(method);
+  want(isKnown, `This service (version ${VERSION}) has no method ${method}`, 400, "unknown_method");
   const ofAll = chain.length === 0 && (method === "applications" || method === "listScopes");
   want(ofAll || (chain.length > 0 && method !== "applications"), `${method} is not for the chain [${chain}]`);
   return objectOf(env, chain[0] ?? INDEX).perform(chain[0], ofAll ? "applications" : method, params, chain.join("/"));
@@ -161,13 +146,14 @@ export class Store extends DurableObject {
   async perform(app, method, params, chain) {
     try {
       this.migrate();
-      const writes = WRITING.includes(method);
+      const writes = WRITING.test(method);
       if (writes && !this.one("SELECT 1 FROM applications WHERE app = ?", app)) {
         await objectOf(this.env, INDEX).register(app);
         this.register(app);
       }
-      const run = () => new Leased(this, chain)[method](...params);
-      return success(writes ? this.ctx.storage.transactionSync(run) : run());
+      const run = () => Object.assign(new Leased(), { chain, run: this.run, one: this.one })[method](...params);
+      const result = writes ? this.ctx.storage.transactionSync(run) : run();
+      return typeof result?.next === "function" ? streamed(result) : success(result);
     } catch (error) {
       return failure(error); // an error's own properties do not come through a call
     }
@@ -188,7 +174,7 @@ export class Store extends DurableObject {
     let version = begun ? this.one("SELECT version FROM schema_version").version : 0;
     if (version === SCHEMA) return;
     const newer = `The data has schema ${version}, this service (${VERSION}) knows ${SCHEMA}: deploy a newer one`;
-    if (version > SCHEMA) throw new Refused(409, newer, "newer_data");
+    want(version < SCHEMA, newer, 409, "newer_data");
     for (const { description, steps } of MIGRATIONS.slice(version)) {
       version += 1;
       this.ctx.storage.transactionSync(() => {
@@ -206,24 +192,35 @@ const leaseOf = ({ chain, token, owner, since, renewed, ttl }) =>
 
 // What Alchemy for TypeScript asks: the chain is a scope, a key is an id in it.
 class Scope {
-  constructor(store, chain) {
-    Object.assign(this, { chain, run: store.run, one: store.one });
-  }
   init = () => undefined;
   deinit = () => undefined;
   applications = () => this.column("SELECT app FROM applications ORDER BY app");
   list = () => this.column("SELECT id FROM records WHERE scope = ? AND part = 0 ORDER BY id", this.chain);
   count = () => this.list().length;
-  get = (key) => this.getBatch([key])[key];
   all = () => this.getBatch(this.list());
   listScopes() {
     const scopes = this.column(`SELECT DISTINCT scope FROM records WHERE ${BELOW}`, ...below(this.chain));
     return [...new Set(scopes.map((scope) => scope.slice(this.chain.length + 1).split("/")[0]))];
   }
   getBatch(keys) {
-    want(isTexts(keys), "get takes an id, getBatch a list of ids");
-    const found = keys.map((key) => [key, this.rowsOf(this.chain, key).map(({ text }) => text).join("")]);
-    return Object.fromEntries(found.filter(([, text]) => text).map(([key, text]) => [key, JSON.parse(text)]));
+    want(isTexts(keys), "getBatch takes a list of ids");
+    return this.answerWith(keys);
+  }
+  // Each record is whole; what is written while the answer is on its way may be in it, or not.
+  *answerWith(keys) {
+    let [piece, comma] = [JSON.stringify(success({})).slice(0, -2), ""];
+    for (const key of keys) {
+      const text = this.textOf(key);
+      if (text) [piece, comma] = [`${piece}${comma}${JSON.stringify(key)}:${text}`, ","];
+      if (piece.length < MAX_PIECE) continue;
+      yield piece;
+      piece = "";
+    }
+    yield `${piece}}}`;
+  }
+  get(key) {
+    want(isText(key), "get takes an id");
+    return JSON.parse(this.textOf(key) || "null") ?? undefined;
   }
   set(key, state) {
     want(key && isObject(state), "set takes an id and a state");
@@ -243,23 +240,22 @@ class Scope {
   withoutLease(fqn) {
     for (const lock of this.around(fqn)) {
       const what = `${lock.chain} is held by ${named(JSON.parse(lock.owner))} since ${lock.since}`;
-      if (this.isHeld(lock)) throw new Refused(409, `${what}: wait for that run to end`, "held");
+      want(!this.isHeld(lock), `${what}: wait for that run to end`, 409, "held");
       this.takeAway(lock, `: Alchemy for TypeScript wrote to it, at ${moment()}`);
     }
     this.run("UPDATE fence SET token = token + 1");
   }
   column = (query, ...values) => [...this.run(query, ...values).raw()].map(([value]) => value);
+  textOf = (key) => this.rowsOf(this.chain, key).map(({ text }) => text).join("");
   rowsOf = (...key) => this.run("SELECT * FROM records WHERE scope = ? AND id = ? ORDER BY part", ...key).toArray();
   isHeld = (lock) => Date.now() - lock.renewed < lock.ttl;
   around = (chain) => [...this.run(LEASES)].filter((lock) => within(lock.chain, chain) || within(chain, lock.chain));
   write(scope, id, text, origin) {
     const unit = unitOf(`${scope}/${id}`);
-    const changed = "UPDATE SET origin = excluded.origin, text = excluded.text";
     const parts = partsOf(text);
-    for (const [part, piece] of parts.entries()) {
-      const row = [scope, id, part, unit, origin, piece];
-      this.run(`INSERT INTO records VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO ${changed}`, ...row);
-    }
+    const query = `INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)
+      ON CONFLICT DO UPDATE SET origin = excluded.origin, text = excluded.text`;
+    for (const [part, piece] of parts.entries()) this.run(query, scope, id, part, unit, origin, piece);
     this.drop(scope, id, parts.length);
   }
   drop(scope, id, from = 0) {
@@ -277,7 +273,7 @@ class Scope {
 
 // What Alchemy for Python asks: the chain is an application, a unit, or what is leased.
 class Leased extends Scope {
-  application = () => this.one("SELECT text FROM applications WHERE app = ?", this.chain)?.text ?? null;
+  application = (app = this.chain) => this.one("SELECT text FROM applications WHERE app = ?", app)?.text ?? null;
   check = (lease) => this.held(lease) && undefined;
   locks = () => this.around(this.chain).filter(this.isHeld).map(leaseOf);
   lock = (chain) => this.one(`${LEASES} AND chain = ?`, chain);
@@ -301,16 +297,18 @@ class Leased extends Scope {
       this.run("INSERT OR REPLACE INTO locks SELECT ?, token, ?, ?, ?, ?, ?, 0, NULL FROM fence", ...row);
     }
     const page = unitOf(this.chain) === this.chain ? this.load(0) : null;
-    return { lease: leaseOf(this.lock(this.chain)), page };
+    const application = this.application(this.chain.split("/")[0]);
+    return { lease: leaseOf(this.lock(this.chain)), page, application, logs: this.names("logs") };
   }
   renew(lease, ttl) {
     want(this.held(lease) && ttl > 0, "renew needs a ttl");
     this.run("UPDATE locks SET renewed = ?, ttl = ? WHERE chain = ?", Date.now(), ttl * 1000, lease.chain);
     return leaseOf(this.lock(lease.chain));
   }
-  release(lease, logs = []) {
-    want(isObject(lease) && Array.isArray(logs), "release takes a lease and a list of logs");
-    for (const { unit, name, pieces } of logs) this.append(name, pieces, unit);
+  release(lease, log = null, drop = []) {
+    want(isObject(lease), "release takes a lease, a log or null, and names of logs to drop");
+    if (log !== null) this.append(log.name, log.pieces);
+    this.discard("logs", drop);
     const { token, owner, since } = this.lock(this.chain) ?? {};
     if (token === lease.token) this.takeAway(lease, `: ${named(JSON.parse(owner))} had it since ${since}`);
   }
@@ -318,38 +316,41 @@ class Leased extends Scope {
     if (this.lock(this.chain)) this.takeAway({ chain: this.chain }, why);
   }
   held(lease) {
-    want(isText(lease?.chain) && Number.isInteger(lease.token), "a lease has a chain and a token");
-    const lock = this.one("SELECT * FROM locks WHERE chain = ?", lease.chain);
-    if (lock?.owner && lock.token === lease.token) return lock;
+    const { chain, token } = lease ?? {};
+    want(isText(chain) && Number.isInteger(token), "a lease has a chain and a token");
+    const lock = this.one("SELECT * FROM locks WHERE chain = ?", chain);
     const whom = lock?.owner ? `: ${named(JSON.parse(lock.owner))} has it since ${lock.since}` : (lock?.lost ?? "");
-    throw new Refused(409, `${lease.chain} was taken away${whom}`, "lease_lost", { whom });
+    want(lock?.owner && lock.token === token, `${chain} was taken away${whom}`, 409, "lease_lost", { whom });
+    return lock;
   }
   units() {
-    const after = (unit) => this.one("SELECT min(unit) AS next FROM records WHERE unit > ?", unit).next;
-    const found = [];
-    for (let unit = after(""); unit !== null; unit = after(unit)) found.push(unit);
-    return found;
+    const next = "SELECT min(unit) FROM records WHERE unit >";
+    return this.column(`WITH RECURSIVE found (unit) AS (${next} '' UNION ALL SELECT (${next} found.unit) FROM found
+      WHERE unit IS NOT NULL) SELECT unit FROM found WHERE unit IS NOT NULL`);
   }
-  // Rows are [FQN, part of a text, origin], and the parts of one record come in order.
   load(after, lease) {
     want(Number.isInteger(after), "load takes the number to go on after");
     if (lease) this.held(lease);
-    const writes = this.one("SELECT writes FROM units WHERE unit = ?", this.chain)?.writes ?? 0;
     const query = "SELECT *, rowid AS at FROM records WHERE unit = ? AND rowid > ? ORDER BY rowid";
-    const page = paged(this.run(query, this.chain, after));
-    return { ...page, writes, rows: page.rows.map(({ scope, id, origin, text }) => [`${scope}/${id}`, text, origin]) };
+    return this.pageOf(this.run(query, this.chain, after));
   }
-  read(fqns) {
-    want(isTexts(fqns), "read takes a list of FQNs");
-    return fqns.flatMap((fqn) => this.rowsOf(...cut(fqn)).map(({ text, origin }) => [fqn, text, origin]));
+  read(after, fqns) {
+    want(Number.isInteger(after) && isTexts(fqns), "read takes the number to go on after, and a list of FQNs");
+    const rows = fqns.values().flatMap((fqn) => this.rowsOf(...cut(fqn)));
+    return this.pageOf(rows.map((row, index) => ({ ...row, at: index + 1 })).drop(after));
+  }
+  // Rows are [FQN, part of a text, origin], and the parts of one record come in order.
+  pageOf(found) {
+    const writes = this.one("SELECT writes FROM units WHERE unit = ?", this.chain)?.writes ?? 0;
+    const page = paged(found);
+    return { ...page, writes, rows: page.rows.map(({ scope, id, origin, text }) => [`${scope}/${id}`, text, origin]) };
   }
   // `number` counts the commits under a lease: one that was asked for twice, and comes late, changes nothing.
   commit(lease, { number, clear, drops, puts } = {}) {
     const lock = this.held(lease);
     want(Number.isInteger(number) && isTexts(drops) && isObject(puts), "a commit has a number, drops and puts");
     for (const fqn of [...(clear === null ? [] : [clear]), ...drops, ...Object.keys(puts)]) {
-      const fits = isText(fqn) && within(fqn, lease.chain) && unitOf(fqn) === this.chain;
-      want(fits, `${fqn} is not within ${lease.chain} and ${this.chain}`);
+      want(isText(fqn) && within(fqn, lease.chain) && unitOf(fqn) === this.chain, `${fqn} is not in ${lease.chain}`);
     }
     if (number <= lock.number) return;
     this.run("UPDATE locks SET number = ? WHERE chain = ?", number, lease.chain);
@@ -363,18 +364,18 @@ class Leased extends Scope {
     want([kind, name, digest].every(isText) && isObject(pieces), "save needs kind, name, digest and pieces");
     const standing = this.blob(kind, name);
     if (standing) return standing.digest === digest;
-    this.writePieces([this.chain, kind, name, digest], pieces);
-    if (last) this.run("INSERT INTO blobs VALUES (?, ?, ?, ?)", this.chain, kind, name, digest);
+    this.keep(kind, name, digest, pieces, last);
     return true;
   }
-  append(name, pieces, unit = this.chain) {
-    want(isText(unit) && isText(name) && isObject(pieces), "a log has a unit, a name and pieces");
-    this.writePieces([unit, "logs", name, ""], pieces);
-    this.run("INSERT OR IGNORE INTO blobs VALUES (?, 'logs', ?, '')", unit, name);
+  append(name, pieces) {
+    want(isText(name) && isObject(pieces), "a log has a name and pieces");
+    this.keep("logs", name, "", pieces, true);
   }
-  writePieces(key, pieces) {
+  keep(kind, name, digest, pieces, last) {
+    const key = [this.chain, kind, name, digest];
     const insert = "INSERT OR IGNORE INTO pieces VALUES (?, ?, ?, ?, ?, ?)";
     for (const piece of Object.entries(pieces)) this.run(insert, ...key, ...piece);
+    if (last) this.run("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?)", ...key);
   }
   fetch(kind, name, after) {
     const digest = this.blob(kind, name)?.digest;
@@ -387,13 +388,11 @@ class Leased extends Scope {
   discard(kind, names) {
     want(isTexts(names), "discard takes a list of names");
     const which = "unit = ? AND kind = ? AND name IN (SELECT value FROM json_each(?))";
-    for (const table of ["blobs", "pieces"]) {
-      this.run(`DELETE FROM ${table} WHERE ${which}`, this.chain, kind, JSON.stringify(names));
-    }
+    const values = [this.chain, kind, JSON.stringify(names)];
+    for (const table of ["blobs", "pieces"]) this.run(`DELETE FROM ${table} WHERE ${which}`, ...values);
   }
 }
 
-const words = (text) => text.split(/\s+/);
-const WRITING = words("set delete clearScope createApplication take renew release break commit save append discard");
-const METHODS = words(`init deinit list listScopes count get getBatch all
-  applications application check locks units load read names fetch`).concat(WRITING);
+const WRITING = /^(set|delete|clearScope|createApplication|take|renew|release|break|commit|save|append|discard)$/;
+const READING = `init deinit list listScopes count get getBatch all
+  applications application check locks units load read names fetch`.split(/\s+/);
