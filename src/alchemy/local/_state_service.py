@@ -134,19 +134,21 @@ class _Keeper:
         self.service.workerd_pid = self._workerd.pid
 
     async def watch(self) -> None:
-        pause = _PAUSE
+        """Start workerd again whenever it ends; the sooner it did, the longer the pause before."""
+        clock = asyncio.get_running_loop().time
+        pause, began = _PAUSE, clock()
         while True:
             if self._workerd is not None:
                 status = await self._workerd.wait()
                 self._workerd, self.service.workerd_pid = None, None
                 _log.warning("workerd ended by itself with status %s; starting it again", status)
+            pause = _PAUSE if clock() - began > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
+            await asyncio.sleep(pause)
+            began = clock()
             try:
                 await self.start()
-                pause = _PAUSE
-            except WorkerdRefused as error:
-                _log.error("workerd does not start: %s; next try in %s seconds", error, pause)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+            except (WorkerdRefused, OSError) as error:  # such as a full disk
+                _log.error("workerd does not start: %s", error)
 
     async def stop(self) -> None:
         workerd, self._workerd = self._workerd, None

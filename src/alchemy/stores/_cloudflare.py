@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ _PREFIX = "cloudflare+"
 _PIECE = 1 << 20
 _PIECES = 8
 _TRIES = 10
+_SCRIPT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+"""It becomes part of a host name."""
 _PAUSES = (0.0, 0.2, 0.5, 1.0)
 """Seconds before each question whether the service can clear."""
 
@@ -45,7 +48,7 @@ class CloudflareStateStore(BackedStore):
             state of the scope that it gives the store to, before it uses that; see `alchemy.ports.Forceful`.
 
     Raises:
-        ConfigurationError: there is no token, the address cannot be read, or httpx is not installed.
+        ConfigurationError: there is no token, the address or the name cannot be one, or httpx is not installed.
     """
 
     def __init__(
@@ -58,6 +61,11 @@ class CloudflareStateStore(BackedStore):
         force_update: bool = False,
     ) -> None:
         checked = None if address is None else _checked(address)
+        if not _SCRIPT.fullmatch(script_name):
+            raise ConfigurationError(
+                f"{script_name!r} cannot be the name of a Worker with an address",
+                hint="it has 1 to 63 of a-z, 0-9 and '-', and begins and ends with a letter or digit",
+            )
         self._service = ServiceBackend(checked, checked_token(state_token), script_name)
         super().__init__(self._service, patience=patience)
         self.force_update = force_update

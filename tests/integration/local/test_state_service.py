@@ -143,6 +143,16 @@ async def test_two_at_once(client: AsyncCloudflare, cloud: LocalCloudflare) -> N
         await store.deinit()
 
 
+async def test_two_tokens_at_once() -> None:
+    """Of two that make the service at the same time, with a token each, one has it, and the other is refused."""
+    stores = [CloudflareStateStore(script_name="state-tokens", state_token=token) for token in ("hers", "his")]
+    ends = await asyncio.gather(*(store.init() for store in stores), return_exceptions=True)
+    assert sorted(type(end).__name__ for end in ends) == ["NoneType", "TokenRefused"]
+    assert list(await stores[ends.index(None)].locks()) == []
+    for store in stores:
+        await store.deinit()
+
+
 @pytest.mark.parametrize(
     ("tags", "said"), [([], "not this library's"), (["cloudflare-state-store:0a1b"], "Alchemy for TypeScript")]
 )
@@ -233,6 +243,6 @@ def test_urls() -> None:
     """`cloudflare:` opens it, and its URL opens the same again."""
     for url in ("cloudflare:", "cloudflare:?script_name=mine"):
         assert open_store(url).url == url
-    for url in ("cloudflare://host", "cloudflare:mine", "cloudflare:?name=mine"):
+    for odd in ("//host", "mine", "?name=mine", "?script_name=A", "?script_name=a%2Fb", "?script_name="):
         with pytest.raises(ConfigurationError):
-            open_store(url)
+            open_store(f"cloudflare:{odd}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import sqlite3
 from pathlib import Path
 
@@ -196,6 +198,26 @@ async def test_nothing_acknowledged_is_lost(tmp_path: Path, open_service: Open) 
         assert len(acknowledged) >= 60
         assert acknowledged.items() <= found.items()
         assert len(found) - len(acknowledged) <= 1
+
+
+async def test_what_keeps_workerd_from_starting_passes(
+    tmp_path: Path, open_service: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder that cannot be written to for a while, as on a full disk, does not end the service."""
+    async with open_service(tmp_path) as client:
+        rows = await fill(client)
+        run, pid = tmp_path / "run", client.service.workerd_pid
+        assert pid is not None
+        run.rename(tmp_path / "aside")
+        run.touch()
+        os.kill(pid, signal.SIGKILL)
+        while "does not start" not in caplog.text:
+            await asyncio.sleep(0.01)
+        run.unlink()
+        (tmp_path / "aside").rename(run)
+        while client.service.workerd_pid is None:
+            await asyncio.sleep(0.01)
+        assert await client.load() == rows
 
 
 async def test_one_server_a_folder(tmp_path: Path, open_service: Open) -> None:
