@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from alchemy.errors import ConfigurationError, StateError
+from alchemy.errors import ConfigurationError, ProviderError, StateError
 from alchemy.names import unit_of
 from alchemy.ports import Lease, Owner
 from alchemy.secret import Secret
@@ -133,7 +133,12 @@ class ServiceBackend:
         if address is None:
             from alchemy.stores._service_deploying import deploy
 
-            address, version, notices = await deploy(self._script, self._token)
+            try:
+                address, version, notices = await deploy(self._script, self._token)
+            except ProviderError as error:
+                if error.retryable:
+                    raise Unreachable(error.message, hint=error.hint) from error
+                raise
         self._client = ServiceClient(address, self._token, name=address)
         if version is None:
             found: dict[str, int] = await self._ask("version", chain="")

@@ -12,7 +12,7 @@ import pytest
 from cloudflare import AsyncCloudflare
 from tests.integration.service.releases import MIGRATED, NEWEST, Traffic, look, migrations, newer
 
-from alchemy.errors import ConfigurationError, ProviderError
+from alchemy.errors import ConfigurationError, ProviderError, StateError
 from alchemy.local import LocalCloudflare, environment, local_cloudflare
 from alchemy.secret import Secret
 from alchemy.stores import CloudflareStateStore, _service_deploying, open_store, service
@@ -195,6 +195,16 @@ async def test_a_login_page_before_it(
     with pytest.raises(ConfigurationError, match="as a login page does") as caught:
         await keep("state-page", "a")
     assert caught.value.hint
+
+
+async def test_an_api_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cloudflare's API is asked again for a while, as the service is; then it is told what could not be reached."""
+    monkeypatch.setenv("CLOUDFLARE_BASE_URL", "http://127.0.0.1:1/client/v4")
+    store = CloudflareStateStore(script_name="state-far", patience=0.3)
+    with pytest.raises(StateError, match=r"Cloudflare could not be reached .*\(asked for 0 s\)") as caught:
+        await store.init()
+    assert "127.0.0.1:1" in (caught.value.hint or "")
+    await store.deinit()
 
 
 async def test_an_account_without_a_workers_dev_name(
