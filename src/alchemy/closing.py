@@ -34,7 +34,7 @@ async def close(
     ok, error = ok and folding is None, error or folding
     if ok and log is not None:
         await holdings.prune()
-    run.tell(*run.untold)
+    run.undeletable.tell()
     last = reports.finished(run, ok=ok, exports=exports, error=error)
     end: LogEnd | None = None
     if log is not None:

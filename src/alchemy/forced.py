@@ -36,6 +36,7 @@ async def start_over(run: Run, scope: Scope, session: Session, store: Forceful) 
 
     It goes into the ledger of the run's unit, from which what still exists comes back when it is declared. What nested
     scopes keep in other stores stays there. Where the store cannot clear, the state stays as it is, with a warning.
+    Tests that clean up after themselves make no backup, here neither.
 
     Args:
         scope: of which nothing was used yet.
@@ -86,5 +87,7 @@ async def _clear(
         # The ledger first: should the run end between the two, a record beside its entry does no harm.
         await run.session.put(own)
         await session.clear(scope.chain, *kept)
-    run.orphans -= gone.keys()
-    run.forgive(gone.values())
+    run.orphans = run.orphans.difference(gone)
+    for record in gone.values():
+        if run.undeletable.forgive(record.fqn):
+            run.finished(record.fqn, record.kind, "forgotten", None, 0.0)

@@ -55,7 +55,6 @@ class Holdings:
         self._left: list[Session] = []
         self._opening: dict[str, asyncio.Lock] = {}
         self._redeployed: set[str] = set()
-        self._damaged: dict[str, StateDamaged] = {}
         self._logs: Sequence[str] | None = None
         """Of the run's unit, where they came with its records."""
         run.locate = lambda settings: self._store(settings).url
@@ -235,7 +234,7 @@ class Holdings:
                     except StateDamaged as damage:
                         if forceful(store) is None or run.phase != "up" or run.rebuilds:
                             raise
-                        self._damaged[record.fqn] = damage
+                        run.unread[record.fqn] = damage
                         continue
                     queue.append(run.sessions[record.fqn])
 
@@ -272,15 +271,10 @@ class Holdings:
                 known = None
             salvages = is_given and self._is_forced(scope.settings)
             session = known or await self._session_once(store, scope.chain, salvages=salvages)
-            self._damaged.pop(scope.chain, None)
+            self._run.unread.pop(scope.chain, None)
             if is_given:
                 await self.start_over(scope, session)
             return session
-
-    def refuse_damaged(self) -> None:
-        """Raise what is wrong with the state of a nested scope that was not entered: nobody knows what is in it."""
-        for damage in self._damaged.values():
-            raise damage
 
     # Giving back
 

@@ -46,7 +46,6 @@ class StageScope(Scope):
     async def end(self, options: Finalize) -> list[str]:
         """Destroy what left the program, and close."""
         try:
-            self.opening.refuse_damaged()
             destroyed = [] if self.has_failed else await self.runner.finalize(self, options)
             self.opening.note_orphans()
             await self.opening.settle_places()
@@ -239,10 +238,6 @@ class Opening:
             self.scope.nursery.release()
         if failure is not None:
             raise self.run.lost or failure
-
-    def refuse_damaged(self) -> None:
-        """Raise what is wrong with state that could not be read, and that the program did not ask for."""
-        self._holdings.refuse_damaged()
 
     async def settle_places(self) -> None:
         """Forget the order of earlier programs, now that all is as this one says; not after a failure."""

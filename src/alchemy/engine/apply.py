@@ -193,8 +193,9 @@ class Applier(Creator):
 
     async def _finish_delete(self, record: Record) -> Outcome:
         """A delete was begun and the program wants the resource again: finish it, then create."""
-        if self.fqn in self.run.undeletable:
-            raise self.run.undeletable[self.fqn]
+        failure = self.run.undeletable.failure_of(self.fqn)
+        if failure is not None:
+            raise failure
         self._announce("create")
         if record.status is Status.DELETING:
             if self._was_forgotten and self._can_read and await self._read_back(record, self._have(record)) is None:

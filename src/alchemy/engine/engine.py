@@ -311,6 +311,7 @@ class Engine:
     async def finalize(self, scope: Scope, options: Finalize) -> list[str]:
         """Destroy what is in state below `scope` and was not declared; everything, if the options say so."""
         await self._until_open()
+        self.run.check_read(scope.chain)
         return await self.sweep(scope, options) if self.run.phase != "read" and not self.run.rebuilds else []
 
     async def take_back(self, scope: Scope) -> list[Exception]:

@@ -79,7 +79,7 @@ async def finish_deletes(run: Run, root: Scope) -> None:
     try:
         await destroyer.destroy(doom(begun, whole=True))
     except (AlchemyError, ExceptionGroup):
-        run.undeletable = {error.fqn: error for error in destroyer.errors if isinstance(error, ResourceFailed)}
+        run.undeletable.note(error for error in destroyer.errors if isinstance(error, ResourceFailed))
 
 
 async def take_back(run: Run, scope: Scope) -> list[Exception]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar, cast
 
@@ -19,7 +19,8 @@ from alchemy.engine.ledger import strike
 from alchemy.engine.lineage import Lineage
 from alchemy.engine.loading import load_provider
 from alchemy.engine.session import Session
-from alchemy.errors import AlchemyError, LeaseLost, ResourceFailed, StateError, TargetMismatch
+from alchemy.engine.undeletable import Undeletable
+from alchemy.errors import AlchemyError, LeaseLost, StateError, TargetMismatch
 from alchemy.events import (
     Action,
     Bus,
@@ -74,15 +75,14 @@ class Run:
         """The tick at which it began: greater than all of earlier runs, smaller than all that it gives itself."""
         self.lineage = ""
         self.sessions: dict[str, Session] = {}
+        self.unread: dict[str, AlchemyError] = {}
+        """What is wrong with the state of nested scopes that have a store of their own and were not entered yet."""
         self.opened = False
         self.orphans: frozenset[str] = frozenset()
         """What had left the program when the last run could not finalize."""
         self.declared: set[str] = set()
         """The FQNs of all resources that the program has declared so far."""
-        self.undeletable: dict[str, ResourceFailed] = {}
-        """What an earlier run could not delete, nor this one at its beginning; tried once a run."""
-        self.untold: dict[str, Callable[[], None]] = {}
-        """How to report that, by FQN, where it is not yet: a scope may be about to be entered that forgets it."""
+        self.undeletable = Undeletable()
         self.begun: set[str] = set()
         """What this run was the first to create, or to begin with: resources and nested scopes; nothing adopted."""
         self._stopping = False
@@ -155,18 +155,6 @@ class Run:
         """Report that a provider is about to be called; give the time on the monotonic clock."""
         self.bus.emit(ResourceStarted(fqn=fqn, kind=kind, action=action, old=old))
         return time.monotonic()
-
-    def tell(self, *fqns: str) -> None:
-        """Report what could not be deleted at the beginning, if that was put off."""
-        for fqn in fqns:
-            self.untold.pop(fqn, _told)()
-
-    def forgive(self, gone: Iterable[Record]) -> None:
-        """Forget what could not be deleted along with the records that said so."""
-        for record in gone:
-            self.undeletable.pop(record.fqn, None)
-            if self.untold.pop(record.fqn, None) is not None:
-                self.finished(record.fqn, record.kind, "forgotten", None, 0.0)
 
     # Secrets
 
@@ -342,6 +330,12 @@ class Run:
 
     # Scopes' records
 
+    def check_read(self, chain: str) -> None:
+        """Raise what is wrong with the state of a scope below a chain that nobody entered: who knows what is in it."""
+        for fqn, error in self.unread.items():
+            if is_within(fqn, chain):
+                raise error
+
     def session_for(self, chain: str) -> Session:
         """Give the session that holds the records of a chain: its own, or the nearest above it."""
         if len(self.sessions) == 1:
@@ -387,10 +381,6 @@ class Run:
                 kind = state.TEST_KIND if scope.kind == "test" else state.STAGE_KIND
             record = Record(kind=kind, id=leaf(chain), fqn=chain, status=state.Status.CREATED, seq=self.clock.tick())
         return record
-
-
-def _told() -> None:
-    """It was reported when it was tried."""
 
 
 def in_words(error: BaseException) -> str:

@@ -27,7 +27,7 @@ class Destroyer:
     """Destroy in order, at most so many at a time as the strategy says.
 
     Args:
-        puts_off: FQNs whose failure is reported later, if it is; see `Run.untold`.
+        puts_off: FQNs whose failure is reported later, if it is; see `Undeletable`.
     """
 
     def __init__(self, run: Run, nursery: Nursery, options: Finalize, *, puts_off: Container[str] = ()) -> None:
@@ -162,9 +162,8 @@ class Destroyer:
     async def _one(self, following: Next) -> Exception | None:
         item, intent = following
         began, fqn = time.monotonic(), item.record.fqn
-        failure: Exception | None = self.run.undeletable.get(fqn) if item.old is None else None
+        failure: Exception | None = self.run.undeletable.failure_of(fqn) if item.old is None else None
         if failure is not None:
-            self.run.tell(fqn)
             return failure
         try:
             if intent is not None:
@@ -194,8 +193,11 @@ class Destroyer:
             self.run.finished(fqn, kind, "failed", "delete", began, error=str(failure), old=old)
             return
         took = time.monotonic() - began
-        self.run.untold[fqn] = lambda: self.run.finished(
-            fqn, kind, "failed", "delete", time.monotonic() - took, error=str(failure), old=old
+        self.run.undeletable.put_off(
+            fqn,
+            lambda: self.run.finished(
+                fqn, kind, "failed", "delete", time.monotonic() - took, error=str(failure), old=old
+            ),
         )
 
     async def _check_targets(self, doomed: list[Doomed]) -> None:

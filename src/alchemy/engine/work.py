@@ -193,8 +193,7 @@ def report(run: Run, declared: Declared, error: BaseException, action: Action | 
     """Turn what was raised into the failure of a resource, and report it."""
     if isinstance(error, ResourceFailed):
         failure = error
-        if error is run.undeletable.get(declared.fqn):
-            run.tell(declared.fqn)
+        if error is run.undeletable.failure_of(declared.fqn):
             return error  # it was tried at the beginning
     else:
         hint = error.hint if isinstance(error, AlchemyError) else None
