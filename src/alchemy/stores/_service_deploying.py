@@ -23,6 +23,8 @@ _TYPESCRIPT = "cloudflare-state-store:"
 """How the tag begins that Alchemy for TypeScript gives its own state service."""
 _NEW_SECONDS, _KNOWN_SECONDS = 120.0, 5.0
 """For which the service may not answer as one: a new workers.dev address takes a minute to be known everywhere."""
+_LOOKS = (0.0, 0.5, 1.5)
+"""Seconds before each look for what somebody else uploads."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 
 
@@ -67,8 +69,8 @@ async def deploy(script: str, token: Secret[str], *, force: bool = False) -> Dep
                 with calling(f"upload the Worker {script!r}", service="workers", kind="create"):
                     await _upload(api, script, token if found is None else None)
             except ProviderError:
-                if found == known or (await _version(api, script) or 0) < known:
-                    raise  # else somebody else has uploaded it at the same time
+                if found == known or not await _is_uploaded(api, script, known):
+                    raise  # else somebody else has done it at the same time
             what = "created" if found is None else "updated" if found < known else "uploaded again"
             notices.append(f"the state service {script} was {what}")
         elif found is not None and found > known:
@@ -131,6 +133,15 @@ async def _version(api: Cloudflare, script: str) -> int | None:
         f"the account has a Worker {script!r} that is {what}; it was not touched",
         hint="choose another name: cloudflare:?script_name=NAME, or script_name=…",
     )
+
+
+async def _is_uploaded(api: Cloudflare, script: str, version: int) -> bool:
+    """Say whether the account has a version after all; whoever is uploading it may not be done yet."""
+    for pause in _LOOKS:
+        await asyncio.sleep(pause)
+        if (await _version(api, script) or 0) >= version:
+            return True
+    return False
 
 
 async def _upload(api: Cloudflare, script: str, token: Secret[str] | None) -> None:
