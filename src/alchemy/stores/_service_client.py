@@ -165,8 +165,8 @@ class ServiceClient:
         if status == 401:
             return TokenRefused(
                 f"{self._name} does not accept the token",
-                hint=f"set {TOKEN} to the service's; if that is lost: alchemy state-service set-token, or start it again "
-                "with another one",
+                hint=f"set {TOKEN} to the service's; if that is lost: alchemy state-service set-token, or start the "
+                "service again with another one",
             )
         said = f"{self._name}: {answer.error}"
         if answer.code == "newer_data":
