@@ -227,7 +227,10 @@ class ServiceBackend:
         return await self._whole("load", None if lease is None else _named(lease), unit=unit, lease=lease)
 
     async def read(self, unit: str, fqns: Sequence[str]) -> Mapping[str, bytes]:
-        return await self._whole("read", fqns, unit=unit)
+        found: dict[str, bytes] = {}
+        for start in range(0, len(fqns), self.max_changes):
+            found |= await self._whole("read", fqns[start : start + self.max_changes], unit=unit)
+        return found
 
     async def _whole(self, method: str, asked: Any, *, unit: str, lease: Lease | None = None) -> Mapping[str, bytes]:
         for _ in range(_TRIES):

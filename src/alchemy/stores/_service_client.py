@@ -173,6 +173,8 @@ class ServiceClient:
             return StateTooNew(said, hint="use a newer version of alchemy")
         if answer.code == "unknown_method":
             return StateError(f"{said}, because it is older than this library", hint=_UPGRADE)
+        if answer.code == "too_large":
+            return StateError(said, hint="write smaller records, or fewer at once")
         if status >= 500 or status in _PASSING:
             return Unreachable(said, hint="look at its log")
         return StateError(said)
