@@ -18,11 +18,13 @@ class Fate(NamedTuple):
 
     Attributes:
         arrives: it reaches the server.
+        body: what arrives instead of its body; of the same length.
         answer: what the client gets instead of the server's answer; empty: the connection breaks.
     """
 
     arrives: bool = True
     answer: bytes | None = None
+    body: bytes | None = None
 
 
 PASSES, LOST_ANSWER, LOST = Fate(), Fate(answer=b""), Fate(arrives=False, answer=b"")
@@ -49,7 +51,7 @@ async def network(info: LocalCloudflare, decide: Callable[[str, bytes], Fate]) -
         answer = b""
         if fate.arrives:
             behind, to_behind = await asyncio.open_connection("127.0.0.1", port)
-            to_behind.write(re.sub(rb"(?i)connection: [^\r]+", b"connection: close", head) + body)
+            to_behind.write(re.sub(rb"(?i)connection: [^\r]+", b"connection: close", head) + (fate.body or body))
             answer = await behind.read()
             to_behind.close()
         writer.write(answer if fate.answer is None else fate.answer)

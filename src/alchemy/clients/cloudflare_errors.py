@@ -44,7 +44,11 @@ _HINTS: Mapping[tuple[str, int], str] = {
     ("workers", 10027): "the script is too large: see the limits of your plan, or leave out what it does not use",
     ("workers", 10052): "every binding needs a name",
     ("workers", 10061): "export the class from the Worker that has it, and bind that Worker to it",
-    ("workers", 10064): "another Worker still uses it: change or delete that one first",
+    (
+        "workers",
+        10064,
+    ): "something uses it still: another Worker, which has to be changed or deleted first, or objects of "
+    "a class that the script does not export any more",
     ("workers", 10063): NO_SUBDOMAIN,
     ("subdomain", 10007): NO_SUBDOMAIN,
     ("d1", 7406): "delete databases that are not needed, or ask Cloudflare for more",

@@ -8,7 +8,7 @@ computation after an upload has nothing left to do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from alchemy.cloudflare.durable_object_namespace import DurableObjectNamespace
@@ -66,7 +66,12 @@ class Plan:
     renamed: tuple[tuple[str, str], ...] = ()
     leaving: tuple[Namespace, ...] = ()
     moves: tuple[Move, ...] = ()
-    found: Mapping[str, Namespace] | None = None
+    found: Mapping[str, Namespace] = field(default_factory=dict[str, Namespace])
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything is to become another than it is."""
+        return bool(self.new or self.renamed or self.leaving or self.moves)
 
 
 def own_classes(name: str, bindings: Mapping[str, Any]) -> dict[str, DurableObjectNamespace]:
@@ -254,7 +259,7 @@ def to_remember(known: Mapping[str, Known]) -> dict[str, Any]:
 
 def expected(made: Plan, own: Mapping[str, DurableObjectNamespace], known: Mapping[str, Known]) -> dict[str, Known]:
     """Say what to keep before an upload: what will be, and what is leaving, with all that is known of it."""
-    found = made.found or {}
+    found = made.found
     coming = {
         fqn: Known(value.class_name, found[fqn].id if fqn in found else "", value.empty_on_delete)
         for fqn, value in own.items()
@@ -263,8 +268,3 @@ def expected(made: Plan, own: Mapping[str, DurableObjectNamespace], known: Mappi
     left = {each.id for each in made.leaving}
     leaving = {fqn: each for fqn, each in known.items() if fqn not in own and each.namespace in left}
     return {**coming, **arriving, **leaving}
-
-
-def of_script(name: str, account: Sequence[Namespace]) -> dict[str, str]:
-    """Give the ids of a script's namespaces by class."""
-    return {each.class_name: each.id for each in account if each.script == name}

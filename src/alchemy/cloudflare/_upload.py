@@ -7,9 +7,10 @@ which one its script has. See docs/decisions/durable-object-classes.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from alchemy.clients.cloudflare import Cloudflare
 from alchemy.clients.cloudflare_errors import calling
@@ -22,10 +23,14 @@ from alchemy.cloudflare.worker import Worker
 from alchemy.errors import DeclarationError, ProviderError
 from alchemy.provider import Context
 
+if TYPE_CHECKING:
+    from cloudflare.types.workers import ScriptUpdateResponse
+
 EXPORTS, MIGRATIONS = "exports", "migrations"
-_REFUSES = frozenset({10061, 100405, 100406})
+_REFUSES = frozenset({10061, 10064, 100405, 100406})
 """Codes with which one form is refused and the other may be taken: an API that does not know `exports` passes over
-it, and then finds no such class for the binding (10061); a script that has one form does not take the other."""
+them, and then finds no such class for a binding (10061), or misses one that there is in the script (10064); a script
+that has one form does not take the other."""
 _PAGE = 100
 
 
@@ -56,17 +61,21 @@ async def upload(ctx: Context[Worker], api: Cloudflare, script: Script, have: Wo
     own = _objects.own_classes(script.name, script.worker.bindings)
     known = _objects.following(_objects.remembered(ctx.data), script.name, have.bindings if have else {})
     if not own and not known:
-        return await _send(api, script, {})
+        return (await _send(api, script, {})).etag or ""
     return await _Lifecycle(ctx, api, script, own, known).upload()
 
 
-async def _send(api: Cloudflare, script: Script, lifecycle: Mapping[str, Any], *, without: Collection[str] = ()) -> str:
+async def _send(
+    api: Cloudflare, script: Script, lifecycle: Mapping[str, Any], *, without: Collection[str] = ()
+) -> ScriptUpdateResponse:
     """Send the script, `without` some of its bindings."""
     with calling(f"upload the Worker {script.name!r}", service="workers", kind="create"):
         return await _put(api, script, lifecycle, without)
 
 
-async def _put(api: Cloudflare, script: Script, lifecycle: Mapping[str, Any], without: Collection[str]) -> str:
+async def _put(
+    api: Cloudflare, script: Script, lifecycle: Mapping[str, Any], without: Collection[str]
+) -> ScriptUpdateResponse:
     """Make the request. Apart from its caller, so that secrets in clear are in no frame that an error shows."""
     worker, bundle = script.worker, script.bundle
     metadata: dict[str, Any] = {
@@ -77,13 +86,24 @@ async def _put(api: Cloudflare, script: Script, lifecycle: Mapping[str, Any], wi
         "observability": {"enabled": worker.observability},
         **lifecycle,
     }
-    made = await api.sdk.workers.scripts.update(
+    return await api.sdk.workers.scripts.update(
         script.name,
         account_id=api.account_id,
         metadata=cast("Any", metadata),
         files=[(module.name, module.content, module.type) for module in bundle.modules],
     )
-    return made.etag or ""
+
+
+class _Sent(NamedTuple):
+    """An upload that was taken.
+
+    Attributes:
+        told: the answer says what came of `exports`.
+    """
+
+    form: str
+    etag: str
+    told: bool
 
 
 class _Lifecycle:
@@ -109,14 +129,13 @@ class _Lifecycle:
         made = await self._plan()
         await self._refuse_loss(made)
         await self._keep(_objects.expected(made, self.own, self.known))
-        etag = await self._in_either_form(made)
-        after = _objects.of_script(self.script.name, await namespaces(self.api))
-        settled = {
-            fqn: _objects.Known(value.class_name, after.get(value.class_name, ""), value.empty_on_delete)
-            for fqn, value in self.own.items()
-        }
-        self.ctx.data["classes"] = _objects.to_remember(settled)
-        return etag
+        sent = await self._in_either_form(made)
+        with _there():
+            left = await self._plan()
+        if sent.told or (made.has_work and not left.has_work):  # else nothing shows that the form was looked at
+            self.ctx.data["lifecycle"] = sent.form
+        self.ctx.data["classes"] = _objects.to_remember(_objects.expected(left, self.own, {}))
+        return sent.etag
 
     async def _plan(self) -> Plan:
         self.account = await namespaces(self.api)
@@ -141,30 +160,32 @@ class _Lifecycle:
             if (stays or not may_go) and await has_objects(self.api, each):
                 raise _too_early(each, fqn) if stays else _loss(each)
 
-    async def _in_either_form(self, made: Plan) -> str:
+    async def _in_either_form(self, made: Plan) -> _Sent:
         """Upload in the form that the script has, else in that which Cloudflare takes."""
-        first = self.ctx.data.get("lifecycle") or EXPORTS
-        second = MIGRATIONS if first == EXPORTS else EXPORTS
+        has = self.ctx.data.get("lifecycle")
+        first, second = (MIGRATIONS, EXPORTS) if has == MIGRATIONS else (EXPORTS, MIGRATIONS)
         try:
             return await self._in_form(first, made)
         except ProviderError as refused:
-            if refused.code not in _REFUSES:
+            if refused.code not in _REFUSES or self.ctx.data.get("lifecycle") == EXPORTS:
                 raise
             try:
                 return await self._in_form(second, made)
-            except ProviderError:
+            except ProviderError as again:
+                if again.ambiguous or again.retryable:
+                    raise
                 raise refused from None  # neither is taken: the first says why
 
-    async def _in_form(self, form: str, made: Plan) -> str:
+    async def _in_form(self, form: str, made: Plan) -> _Sent:
         if form == EXPORTS:
             if made.moves:
                 made = await self._take_over(made)
-            etag = await _send(self.api, self.script, {"exports": _objects.exports(made)})
+            answer = await _send(self.api, self.script, {"exports": _objects.exports(made)})
         else:
             steps = _objects.migrations(made, await self._tag())
-            etag = await _send(self.api, self.script, {"migrations": steps} if steps else {})
-        self.ctx.data["lifecycle"] = form
-        return etag
+            answer = await _send(self.api, self.script, {"migrations": steps} if steps else {})
+        told = "exports_reconciliation" in (answer.model_extra or {})
+        return _Sent(form, answer.etag or "", told)
 
     async def _take_over(self, made: Plan) -> Plan:
         """Have other Workers hand classes over, and plan what is left.
@@ -178,10 +199,13 @@ class _Lifecycle:
             key for key, value in bindings if isinstance(value, DurableObjectNamespace) and value.fqn in arriving
         ]
         await _send(self.api, self.script, {"exports": _objects.exports(made)}, without=without)
-        self.ctx.data["lifecycle"] = EXPORTS
-        for source in dict.fromkeys(move.source.script for move in made.moves):
-            await self._hand_over(source, [move for move in made.moves if move.source.script == source])
-        return await self._plan()
+        with _there():
+            for source in dict.fromkeys(move.source.script for move in made.moves):
+                await self._hand_over(source, [move for move in made.moves if move.source.script == source])
+            left = await self._plan()
+        if not left.moves:
+            self.ctx.data["lifecycle"] = EXPORTS
+        return left
 
     async def _hand_over(self, source: str, moves: Sequence[Move]) -> None:
         """Have the Worker `source`, which may not have been deployed in this run, give classes away.
@@ -207,6 +231,16 @@ class _Lifecycle:
                 if script.id == self.script.name:
                     return script.migration_tag
         return None
+
+
+@contextlib.contextmanager
+def _there() -> Generator[None, None, None]:
+    """Say of what fails inside that the Worker may be there all the same, though it is being created."""
+    try:
+        yield
+    except ProviderError as error:
+        error.ambiguous = True
+        raise
 
 
 async def namespaces(api: Cloudflare) -> list[Namespace]:

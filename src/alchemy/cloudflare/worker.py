@@ -54,7 +54,7 @@ class Worker(
     provider="alchemy.cloudflare.worker:WorkerProvider",
     reference=("script_name",),
 ):
-    """A Worker.
+    """A Worker. Deleting it deletes its Durable Object classes with all that their objects have stored.
 
     Attributes:
         entrypoint: its main module, a file; relative to the working directory. What it imports from local files goes

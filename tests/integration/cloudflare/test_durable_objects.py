@@ -373,6 +373,20 @@ async def test_classes_come_and_go_over_a_cut_at_any_request(
     assert cut > 4
 
 
+@pytest.mark.parametrize("program", [pytest.param(one(), id="one"), pytest.param(two("first"), id="two")])
+async def test_what_was_begun_is_destroyed(
+    program: Program, cloud: LocalCloudflare, api: Cloudflare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever request of a first deploy is the last with an effect: a destroy after it leaves nothing behind."""
+    cut, done = 1, False
+    while not done:
+        done = await cut_off(cloud, monkeypatch, cut, program)
+        await destroy("cut")
+        assert [script.id async for script in api.sdk.workers.scripts.list(account_id=api.account_id)] == []
+        cut += 1
+    assert cut > 4
+
+
 async def test_a_class_and_who_is_bound_to_it_leave_together(api: Cloudflare) -> None:
     """Cloudflare deletes no class that another Worker is bound to: what waits for that one tries again."""
 
@@ -392,28 +406,39 @@ async def test_a_class_and_who_is_bound_to_it_leave_together(api: Cloudflare) ->
     await destroy("together")
 
 
-@pytest.mark.parametrize("code", [10061, 100405])
-async def test_an_api_that_refuses_exports(
-    cloud: LocalCloudflare, api: Cloudflare, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    """Migrations do the same: made, renamed, moved, deleted; and the record knows, so that exports come no more."""
-    stage = f"older-{code}"
-    asked: list[str] = []
+def refusing(asked: list[str], *, code: int | None) -> Callable[[str, bytes], Fate]:
+    """Decide as an API does that refuses `exports`; with `code=None` it does not know them, and passes over them."""
 
     def decide(head: str, body: bytes) -> Fate:
         if b'"exports"' not in body:
             return PASSES
         asked.append(head)
-        return Fate(arrives=False, answer=answering(400, code=code))
+        if code is not None:
+            return Fate(arrives=False, answer=answering(400, code=code))
+        return Fate(body=body.replace(b'"exports"', b'"unknown"'))
 
-    async with network(cloud, decide) as url:
+    return decide
+
+
+@pytest.mark.parametrize("code", [10061, 100405, None])
+async def test_an_api_that_does_not_take_exports(
+    cloud: LocalCloudflare,
+    api: Cloudflare,
+    http: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int | None,
+) -> None:
+    """Migrations do the same: made, renamed, moved, deleted; and the record knows, so that exports come no more."""
+    stage = f"older-{code}"
+    asked: list[str] = []
+    async with network(cloud, refusing(asked, code=code)) as url:
         monkeypatch.setenv("CLOUDFLARE_BASE_URL", url)
         worker = await run(two("first"), stage=stage)
         assert await count(http, worker) == "1"
         assert len(asked) == 1
         worker = await run(two("second"), stage=stage)
         assert await count(http, worker) == "2"
-        assert len(asked) == 2
+        asked.clear()
 
         async def renamed() -> Worker:
             rooms = DurableObjectNamespace("rooms", class_name="Lobby", empty_on_delete=True)
@@ -428,7 +453,34 @@ async def test_an_api_that_refuses_exports(
         worker = await run(gone, stage=stage)
         assert await classes(api, worker.script_name) == {}
         await destroy(stage)
-    assert len(asked) == 2
+    assert asked == []
+
+
+async def test_a_deploy_without_exports_is_cut_off(
+    cloud: LocalCloudflare, api: Cloudflare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it is not known which form was taken, both are tried again, also to delete what was just made."""
+    asked: list[str] = []
+    lost = False
+
+    def decide(head: str, body: bytes) -> Fate:
+        nonlocal lost
+        if lost:
+            return LOST
+        lost = b'"migrations"' in body
+        return LOST_ANSWER if lost else refusing(asked, code=None)(head, body)
+
+    async with network(cloud, decide) as url:
+        monkeypatch.setenv("CLOUDFLARE_BASE_URL", url)
+        with pytest.raises(ExceptionGroup):
+            await run(one(), stage="over", max_retries=0)
+    assert len(await namespaces(api)) == 1
+    async with network(cloud, refusing(asked, code=None)) as url:
+        monkeypatch.setenv("CLOUDFLARE_BASE_URL", url)
+        await run(without, stage="over")
+        assert await namespaces(api) == []
+        assert len(asked) == 2
+        await destroy("over")
 
 
 async def test_what_neither_form_can_do(

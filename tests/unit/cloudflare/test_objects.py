@@ -196,5 +196,5 @@ def test_every_class_has_one_entry(there: list[str], wanted: dict[str, str], dat
     entries = exports(made)
     assert set(entries) == {*there, *wanted.values()}
     assert {name for name, entry in entries.items() if "storage" in entry} == set(wanted.values())
-    kept = {each.id for each in (made.found or {}).values()}
+    kept = {each.id for each in made.found.values()}
     assert kept | {each.id for each in made.leaving} == {each.id for each in account}
