@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from tests.unit.engine import world
-from tests.unit.engine.world import Cloud, CloudProvider, Pair, Store, Thing, deploy, nothing, things
+from tests.unit.engine.world import Cloud, CloudProvider, Named, Pair, Store, Thing, deploy, nothing, things
 
-from alchemy import Context, Resource, alchemy, config, output, prop, stores
+from alchemy import Context, Options, Resource, alchemy, config, output, prop, stores
 from alchemy.engine.ledger import forgotten
-from alchemy.errors import Gone, LockedError, ProviderError, StateDamaged
+from alchemy.errors import AlreadyExists, Gone, LockedError, ProviderError, StateDamaged
 from alchemy.events import Notice
 from alchemy.history import decode_backup
 from alchemy.opening import destroy_unit
@@ -572,3 +572,23 @@ async def test_what_was_cleared_is_brought_back(cloud: Cloud, store: Store) -> N
     await deploy(program(Forced(elsewhere, force_update=False), declares=False), store)
     assert cloud.objects == {}
     assert forgotten(store.memory.records("")[UNIT]) == {}
+
+
+async def test_a_name_is_ours_unless_the_program_says_no(cloud: Cloud, store: Store) -> None:
+    """`adopt=False` refuses what was made anew by hand; so does another kind, whose object was never ours."""
+    await deploy(one(name="main-db"), store)
+    by_hand(cloud)
+    cloud.make("main-db", "testing::Named", {"name": "main-db", "size": 1}, "")
+    with pytest.raises(ExceptionGroup, match="1 failure") as caught:
+        await deploy(one(name="main-db", options=Options(adopt=False)), Forced(store.memory))
+    assert isinstance(caught.value.exceptions[0].__cause__, AlreadyExists)
+
+    async def another_kind(_app: Any) -> None:
+        await Named("db", name="main-db")
+
+    with pytest.raises(ExceptionGroup, match="1 failure") as caught:
+        await deploy(another_kind, Forced(store.memory))
+    assert isinstance(caught.value.exceptions[0].__cause__, AlreadyExists)
+    assert cloud.ops("update", "delete") == []
+    await deploy(one(name="main-db"), store)
+    assert cloud.outcomes()["db"] == "adopted"

@@ -358,7 +358,8 @@ class Leased extends Scope {
     for (const fqn of clear === null ? drops : [clear, ...drops]) this.drop(...cut(fqn));
     for (const [fqn, text] of Object.entries(puts)) this.write(...cut(fqn), `${text}`, 0);
   }
-  clearScope = (lease, commit) => (lease ? this.commit(lease, commit) : super.clearScope()); // none: TypeScript's
+  // With a lease it is a commit that clears; without one Alchemy for TypeScript asks.
+  clearScope = (lease, commit) => (lease ? this.commit(lease, commit) : super.clearScope());
   save(lease, { kind, name, digest, pieces, last } = {}) {
     this.held(lease);
     want([kind, name, digest].every(isText) && isObject(pieces), "save needs kind, name, digest and pieces");
