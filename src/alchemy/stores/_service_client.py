@@ -24,7 +24,10 @@ _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 30.0
 _PASSING = frozenset({408, 425, 429})
 _UNKNOWN_YET = b"error code: 1042"
 """What Cloudflare itself answers where no Worker is; for a while also in some of the places where a new one will be."""
-_UPGRADE = "deploy the service that comes with this version: force_update=True, or alchemy state-service serve"
+_UPGRADE = (
+    "start it again with this version of alchemy (alchemy state-service serve); on a Cloudflare account, deploy once "
+    "with the store cloudflare:"
+)
 
 
 class TokenRefused(ConfigurationError):

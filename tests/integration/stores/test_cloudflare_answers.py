@@ -74,7 +74,11 @@ def refusal(status: int, code: str, error: str) -> tuple[int, str, str]:
         ((503, "text/html", "<html>"), StateError, "503"),
         ((413, "text/html", "<html>"), ConfigurationError, "client_max_body_size"),
         ((429, "text/plain", ""), StateError, "429"),
-        ((200, "application/json", '{"success": true, "result": {"version": 0}}'), StateError, "version 0"),
+        (
+            (200, "application/json", '{"success": true, "result": {"version": 0}}'),
+            StateError,
+            "start it again with this",
+        ),
     ],
 )
 async def test_what_is_no_answer_of_the_service(
