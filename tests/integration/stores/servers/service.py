@@ -67,9 +67,7 @@ class ServiceServer:
     def kill_workerd(self) -> None:
         """End the workerd that it runs, or on macOS its guard, at once; it starts another one by itself."""
         assert self._process is not None, "it runs"
-        found = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-        pairs = [tuple(map(int, line.split())) for line in found.splitlines()]
-        (pid,) = [pid for pid, parent in pairs if parent == self._process.pid]
+        (pid,) = _children(self._process.pid)
         os.kill(pid, signal.SIGKILL)
 
     def answers(self) -> bool:
@@ -127,6 +125,14 @@ class ServiceThread:
                 await serve(await install(), self._folder, token=TOKEN, ready=ready, source=self._source, debug=True)
         finally:
             self._ready.set()
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task")
+    if tasks.exists():  # a container may have no ps
+        return [int(each) for task in tasks.iterdir() for each in (task / "children").read_text().split()]
+    found = subprocess.run(["pgrep", "-P", f"{pid}"], capture_output=True, text=True, check=True).stdout
+    return [int(each) for each in found.split()]
 
 
 def answers(port: int) -> bool:
