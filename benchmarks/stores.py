@@ -192,7 +192,7 @@ class Work:
         return self._run("destroy", "--yes", "--strategy", "parallel", left=0)
 
     def _run(self, *args: str, left: int) -> Measured:
-        with self._counted() as traffic:
+        with counted(self.place) as traffic:
             sample = self._alchemy(*args, "--stage", STAGE, "--quiet")
         expect(len(asyncio.run(self._ids())), left, "records")
         return Measured(sample, traffic)
@@ -210,13 +210,15 @@ class Work:
         finally:
             await store.deinit()
 
-    @contextmanager
-    def _counted(self) -> Iterator[Traffic | None]:
-        if self.place.proxy is None:
-            yield None
-        else:
-            with self.place.proxy.counted() as traffic:
-                yield traffic
+
+@contextmanager
+def counted(place: Place) -> Iterator[Traffic | None]:
+    """Count what goes between a store and its server within the block; `None` without a server."""
+    if place.proxy is None:
+        yield None
+    else:
+        with place.proxy.counted() as traffic:
+            yield traffic
 
 
 def measure(names: Sequence[str], numbers: Sequence[int], repeat: int, latency: float) -> list[dict[str, Any]]:

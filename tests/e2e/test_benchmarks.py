@@ -75,3 +75,16 @@ def test_the_state_service_is_counted() -> None:
     assert [(row["n"], row["step"]) for row in rows] == [(3, "create"), (3, "no change"), (3, "destroy")]
     assert all(row["calls"] > 0 and row["rows_read"] > 0 and row["rows_written"] > 0 for row in rows)
     assert ["commit" in row["methods"] for row in rows] == [True, False, True]
+
+
+@pytest.mark.workerd
+def test_single_operations_are_measured() -> None:
+    """Each store has its times, and with a server its requests; a run that changes nothing makes four at most."""
+    done = benchmark("operations.py", "--records", "5", "--resources", "3", "--repeat", "2")
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = json.loads("{" + done.stdout.partition("{")[2])["rows"]
+    assert [row["store"] for row in rows] == ["file", "sqlite", "service"]
+    assert all(min(row["get_ms"], row["set_ms"], row["load_seconds"]) > 0 for row in rows)
+    assert ["noop_requests" in row for row in rows] == [False, False, True]
+    assert rows[2]["load_requests"] == 3
+    assert 3 <= rows[2]["noop_requests"] <= 4
