@@ -177,9 +177,11 @@ class _Lifecycle:
                 raise refused from None  # neither is taken: the first says why
 
     async def _in_form(self, form: str, made: Plan) -> _Sent:
-        if form == EXPORTS:
-            if made.moves:
-                made = await self._take_over(made)
+        if form == EXPORTS and made.moves:
+            made = await self._take_over(made)
+            with _there():
+                answer = await _send(self.api, self.script, {"exports": _objects.exports(made)})
+        elif form == EXPORTS:
             answer = await _send(self.api, self.script, {"exports": _objects.exports(made)})
         else:
             steps = _objects.migrations(made, await self._tag())

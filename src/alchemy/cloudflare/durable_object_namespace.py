@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from alchemy.cloudflare.provider import CloudflareProvider
 from alchemy.errors import DeclarationError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 else:
     Worker = Resource  # that module imports this one; what else is a resource, `fingerprint` refuses
 
+_HOLDER = "_holder"
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
 
@@ -63,6 +64,34 @@ class DurableObjectNamespace(
                 f"{self._kind} {self.id!r} has a {type(of).__name__} as script_name", hint="pass a Worker, or its name"
             )
         return None
+
+
+def own_namespaces(bindings: object) -> list[DurableObjectNamespace]:
+    """Give the namespaces among a Worker's bindings, as the program gave them, that are classes of its own."""
+    values = cast("Mapping[str, Any]", bindings).values() if isinstance(bindings, Mapping) else ()
+    found = [value for value in values if isinstance(value, DurableObjectNamespace)]
+    return [value for value in found if value.script_name is None]
+
+
+def refuse_second_holder(namespace: DurableObjectNamespace, worker: object) -> None:
+    """Refuse a class that is another Worker's already: the two would take it from one another.
+
+    Raises:
+        DeclarationError: says how to be bound to a class of another Worker.
+    """
+    holder = namespace.__dict__.get(_HOLDER)
+    if holder is not None:
+        raise DeclarationError(
+            f"{namespace._kind} {namespace.id!r} is a class of the Worker {holder!r} already, and {worker!r} is bound "
+            "to it as to one of its own",
+            hint=f"bind {worker!r} to a DurableObjectNamespace of another id, with class_name={namespace.class_name!r} "
+            f"and the Worker {holder!r} as script_name",
+        )
+
+
+def take_note_of_holder(namespace: DurableObjectNamespace, worker: str) -> None:
+    """Remember whose class it is, for `refuse_second_holder`."""
+    namespace.__dict__[_HOLDER] = worker
 
 
 class DurableObjectNamespaceProvider(CloudflareProvider[DurableObjectNamespace]):

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, Union, cast
 from alchemy.clients.cloudflare import Cloudflare
 from alchemy.clients.cloudflare_errors import calling
 from alchemy.cloudflare.d1_database import D1Database
-from alchemy.cloudflare.durable_object_namespace import DurableObjectNamespace
+from alchemy.cloudflare.durable_object_namespace import (
+    DurableObjectNamespace,
+    own_namespaces,
+    refuse_second_holder,
+    take_note_of_holder,
+)
 from alchemy.cloudflare.kv_namespace import KVNamespace
 from alchemy.cloudflare.provider import CloudflareProvider
 from alchemy.cloudflare.r2_bucket import R2Bucket
@@ -89,6 +94,16 @@ class Worker(
     url: str | None = output()
     script_name: str = output()
     etag: str = output()
+
+    if not TYPE_CHECKING:  # the signature is that of the fields
+
+        def __init__(self, *args: Any, **given: Any) -> None:
+            own = own_namespaces(given.get("bindings"))
+            for namespace in own:
+                refuse_second_holder(namespace, args[0] if args else given.get("id"))
+            super().__init__(*args, **given)
+            for namespace in own:
+                take_note_of_holder(namespace, self.id)
 
     def fingerprint(self) -> Mapping[str, Json] | None:
         """Give the hashes of its modules: an input like the others, so that editing any of them is a change.

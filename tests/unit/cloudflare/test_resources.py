@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import alchemy.cloudflare
+from alchemy import alchemy as application
 from alchemy.cloudflare import D1Database, DurableObjectNamespace, KVNamespace, R2Bucket, Worker
 from alchemy.cloudflare._bindings import observed, wire
 from alchemy.cloudflare.d1_database import D1DatabaseProvider
@@ -218,3 +221,27 @@ def test_a_binding_to_a_class(script: str | None, expected: dict[str, str]) -> N
     for told in (sent, {**sent, "script_name": script or "api", "namespace_id": "1"}):
         assert observed({"ROOM": value}, [told], "api") == {"ROOM": value}
     assert observed({"ROOM": value}, [{**sent, "class_name": "Hall"}], "api") != {"ROOM": value}
+
+
+@pytest.mark.anyio
+async def test_a_class_is_of_one_worker(tmp_path: Path) -> None:
+    """Bound to a second Worker as its own it is refused where that is declared; another's class may be shared."""
+    said: list[str] = []
+    shared = False
+    with contextlib.suppress(ExceptionGroup):  # nothing is there to be read
+        async with application("app", stage="dev", phase="read", state_dir=tmp_path):
+            rooms = DurableObjectNamespace("rooms", class_name="Room")
+            with pytest.raises(DeclarationError):
+                Worker("broken", scripts="", bindings={"ROOM": rooms})  # type: ignore[call-arg]
+            first = Worker("first", script="", bindings={"ROOM": rooms, "SAME": rooms})
+            try:
+                Worker("second", script="", bindings={"ROOM": rooms})
+            except DeclarationError as error:
+                said += [error.message, error.hint or ""]
+            theirs = DurableObjectNamespace("their-rooms", class_name="Room", script_name=first)
+            Worker("second", script="", bindings={"ROOM": theirs})
+            Worker("third", script="", bindings={"ROOM": theirs})
+            shared = True
+    assert shared
+    assert "a class of the Worker 'first' already, and 'second' is bound" in said[0]
+    assert "the Worker 'first' as script_name" in said[1]
