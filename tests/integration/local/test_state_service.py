@@ -6,6 +6,7 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,8 +15,11 @@ from tests.integration.service.releases import MIGRATED, NEWEST, Traffic, look, 
 
 from alchemy.errors import ConfigurationError, ProviderError, StateError
 from alchemy.local import LocalCloudflare, environment, local_cloudflare
+from alchemy.ports import LogEnd
 from alchemy.secret import Secret
+from alchemy.state import Application
 from alchemy.stores import CloudflareStateStore, _service_deploying, open_store, service
+from alchemy.stores._service_client import ServiceClient
 from alchemy.stores._service_deploying import change_token
 from alchemy.stores._service_deploying import deploy as deploy_service
 from alchemy.testing.contract import UNIT, a_resource, an_owner
@@ -51,6 +55,32 @@ async def test_it_is_put_there_once(client: AsyncCloudflare, cloud: LocalCloudfl
     before = await client.workers.scripts.script_and_version_settings.get("state-once", account_id=cloud.account_id)
     assert before.tags == [f"alchemy-state-service:{service.version()}:{service.digest()}"]
     assert await keep("state-once", "b") == ["a", "b"]
+
+
+async def test_nothing_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run asks before it writes, and when it gives the stage back, are three requests on an account too."""
+    await keep("state-asked", "a")
+    asked: list[str] = []
+    ask = ServiceClient.ask
+
+    async def note(client: ServiceClient, method: str, *params: Any, **more: Any) -> Any:
+        asked.append(method)
+        return await ask(client, method, *params, **more)
+
+    monkeypatch.setattr(ServiceClient, "ask", note)
+    store = CloudflareStateStore(script_name="state-asked")
+    made = await store.create_application(Application(app="notes", lineage="00" * 16, created_at=""))
+    await store.deinit()
+    asked.clear()
+    await store.init()
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    assert await store.application("notes") == made
+    loaded = await store.load(UNIT, lease=lease)
+    assert (list(loaded.records), loaded.logs) == ([f"{UNIT}/a"], [])
+    await store.release(lease, log=LogEnd(name="run.ndjson", lines=b"{}\n"))
+    assert asked == ["version", "take", "release"]
+    assert await store.read_log(UNIT, "run.ndjson") == b"{}\n"
+    await store.deinit()
 
 
 @pytest.mark.parametrize(("deployed", "said"), [(0, "was updated"), (99, "newer than this library's")])
