@@ -14,6 +14,7 @@ from alchemy.events import Action, ResourceRetrying
 
 T = TypeVar("T")
 MAX_DELAY = 60.0
+_MAKING = ("create", "update", "replace")
 
 
 async def ensure_held(run: Run, session: Session) -> None:
@@ -31,6 +32,16 @@ async def ensure_held(run: Run, session: Session) -> None:
             run.lose(error)
     if run.lost is not None:
         raise Stopped from run.lost
+
+
+async def _settle_others(run: Run, session: Session) -> None:
+    """Wait for what was written to other stores than that of an intent, which is durable already.
+
+    Else a kill might leave an object behind to which no record leads, for that of its scope was still to be written;
+    or one whose record says another order than theirs.
+    """
+    for other in {id(other): other for other in run.sessions.values() if other is not session}.values():
+        await other.settle()
 
 
 async def call_provider(
@@ -60,6 +71,8 @@ async def call_provider(
     attempt = 0
     uncertain = False
     while True:
+        if action in _MAKING and len(run.sessions) > 1:
+            await _settle_others(run, session)
         await ensure_held(run, session)
         try:
             if timeout is None:

@@ -51,6 +51,7 @@ class Session:
         self._operation = operation
         self._asking = asyncio.Lock()
         self._backup: Awaitable[None] | None = None
+        self._newest: Awaitable[None] | None = None
         self._leaving: list[str] = []
         self._left: Awaitable[None] | None = None
         self.unwritten: Record | None = None
@@ -224,7 +225,16 @@ class Session:
     def _after_backup(self, write: Awaitable[None]) -> Awaitable[None]:
         """Let who waits for the first write hear of a backup that could not be made."""
         backup, self._backup = self._backup, None
+        self._newest = write
         return write if backup is None else _Both(backup, write)
+
+    async def settle(self) -> None:
+        """Wait until all is durable that was written so far. Raises what came of the newest write."""
+        newest = self._newest
+        if newest is not None:
+            await newest
+            if self._newest is newest:
+                self._newest = None
 
     def _held(self) -> Lease:
         if self.lease is None:
