@@ -280,7 +280,7 @@ class Opening:
             self.run.stopping = True
             if self._may_cancel:
                 self._task.cancel()
-            await self.scope.nursery.join()
+            await self.scope.nursery.join(cancelled=True)
             if self._error is None:
                 await self.close(ok=False)  # it was open already, and nobody will leave it
             raise

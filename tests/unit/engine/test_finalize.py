@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from tests.unit.engine.world import (
 )
 
 from alchemy import alchemy
+from alchemy.engine import teardown
 from alchemy.engine.run import Destroyed
 from alchemy.errors import ConfigurationError, DeclarationError, ResourceFailed
 from alchemy.events import Notice, Planned, ResourceFinished, ResourceRetrying
@@ -98,6 +101,82 @@ async def test_a_providers_own_limit(cloud: Cloud, store: Store, monkeypatch: py
     assert cloud.peak["create"] == 2
     await deploy(nothing, store, destroy_strategy="parallel")
     assert cloud.peak["delete"] == 2
+
+
+async def test_a_second_request_aborts_a_delete(cloud: Cloud, store: Store) -> None:
+    """The first waits for what is being deleted; the second cuts it, and its intent says what may still exist."""
+    await deploy(things(a=1, b=1), store)
+    gate = cloud.hold("delete", "b")
+    task = asyncio.ensure_future(destroy_unit("app/dev", state_store=store))
+    await gate.entered.wait()
+    for _ in range(2):
+        assert not task.done()
+        task.cancel()
+        for _ in range(30):
+            await asyncio.sleep(0)
+    assert task.cancelled()
+    assert {id: record.status for id, record in store.records().items()} == {"a": "created", "b": "deleting"}
+    assert not store.memory.holder("app/dev")
+
+
+@contextlib.contextmanager
+def aborting(aborted: list[bool]) -> Iterator[None]:
+    """Say whether what is inside was cancelled."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        aborted.append(True)
+        raise
+    aborted.append(False)
+
+
+class BetweenDeletes:
+    """The loop as those see it who destroy; at the turn that they give others between two deletes, `then` is called."""
+
+    def __init__(self, then: Callable[[], Awaitable[None]]) -> None:
+        self._then = then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, seconds: float) -> None:
+        assert seconds == 0
+        await self._then()
+
+
+@pytest.mark.parametrize("strategy", ["sequential", "batched"])
+async def test_aborted_between_two_deletes(
+    cloud: Cloud, store: Store, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    """A second request to stop comes while nothing is being deleted: no more begins, nobody is left waiting, state
+    tells exactly what is still there, and the next run destroys it.
+    """
+
+    aborted: list[bool] = []
+
+    async def twice() -> None:
+        with aborting(aborted):
+            for _ in range(2):
+                task.cancel()
+                for _ in range(5):
+                    await asyncio.sleep(0)  # the second request cancels whoever stands here
+
+    await deploy(things(a=1, b=1, c=1), store)
+    cloud.forget()
+    monkeypatch.setattr(teardown, "asyncio", BetweenDeletes(twice))
+    options: Any = {"destroy_strategy": strategy, "batch_size": 1}
+    task = asyncio.ensure_future(destroy_unit("app/dev", state_store=store, **options))
+    async with asyncio.timeout(10):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert aborted == [True]
+    assert cloud.changes() == ["delete c"]
+    assert {id: record.status for id, record in store.records().items()} == {"a": "created", "b": "created"}
+    assert not store.memory.holder("app/dev")
+    consistent(store)
+    monkeypatch.setattr(teardown, "asyncio", asyncio)
+    await destroy_unit("app/dev", state_store=store)
+    assert (cloud.objects, store.records()) == ({}, {})
 
 
 # Failures
