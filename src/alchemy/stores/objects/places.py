@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from alchemy.errors import ConfigurationError
 from alchemy.stores._patience import PATIENCE
@@ -33,6 +33,9 @@ class ObjectStateStore(BackedStore):
         patience: seconds for which a place that does not answer is asked again.
     """
 
+    _said_in_url: ClassVar[Collection[str]] = ("endpoint",)
+    """The options that a URL may give, as `__init__` names them."""
+
     def __init__(
         self,
         connect: Callable[[], ObjectStore],
@@ -56,6 +59,14 @@ class ObjectStateStore(BackedStore):
 
         super().__init__(ObjectBackend(requests, url=url, prefix=prefix.strip("/"), missing=missing), patience=patience)
 
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """Open `scheme://bucket/prefix?option=…`. Raises `ConfigurationError` for an option that is not known."""
+        place = parse(url, options=cls._said_in_url)
+        make: Any = cls  # each service's own takes a bucket, and what its URL may say
+        made: Self = make(place.host, prefix=place.path, **place.options)
+        return made
+
 
 class S3StateStore(ObjectStateStore):
     """State in an S3 bucket.
@@ -70,6 +81,8 @@ class S3StateStore(ObjectStateStore):
         access_key_id, secret_access_key, session_token: instead of those of the environment.
         patience: seconds for which a place that does not answer is asked again.
     """
+
+    _said_in_url = ("region", "endpoint")
 
     def __init__(
         self,
@@ -100,14 +113,6 @@ class S3StateStore(ObjectStateStore):
             missing=f"make it: aws s3 mb s3://{bucket}",
             remedy="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, and that they may list, read, "
             "write and delete there",
-        )
-
-    @classmethod
-    def from_url(cls, url: str) -> S3StateStore:
-        """Open `s3://bucket/prefix?region=…&endpoint=…`."""
-        place = parse(url, options=("region", "endpoint"))
-        return cls(
-            place.host, prefix=place.path, region=place.options.get("region"), endpoint=place.options.get("endpoint")
         )
 
 
@@ -149,12 +154,6 @@ class R2StateStore(ObjectStateStore):
             remedy="check R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY: a token with 'Object Read & Write' on that bucket",
         )
 
-    @classmethod
-    def from_url(cls, url: str) -> R2StateStore:
-        """Open `r2://bucket/prefix`; `r2:` alone takes R2_BUCKET_NAME."""
-        place = parse(url, options=("endpoint",))
-        return cls(place.host or None, prefix=place.path, endpoint=place.options.get("endpoint"))
-
 
 class R2RestStateStore(R2StateStore):
     """The name that Alchemy for TypeScript has for it; the same as `R2StateStore`."""
@@ -191,12 +190,6 @@ class GCSStateStore(ObjectStateStore):
             remedy="check GOOGLE_APPLICATION_CREDENTIALS, and that it has roles/storage.objectUser on that bucket",
         )
 
-    @classmethod
-    def from_url(cls, url: str) -> GCSStateStore:
-        """Open `gs://bucket/prefix`."""
-        place = parse(url, options=("endpoint",))
-        return cls(place.host, prefix=place.path, endpoint=place.options.get("endpoint"))
-
 
 class AzureStateStore(ObjectStateStore):
     """State in a container of Azure Blob Storage.
@@ -210,6 +203,8 @@ class AzureStateStore(ObjectStateStore):
         endpoint: of another server that speaks its protocol.
         patience: seconds for which a place that does not answer is asked again.
     """
+
+    _said_in_url = ("account", "endpoint")
 
     def __init__(
         self,
@@ -232,14 +227,6 @@ class AzureStateStore(ObjectStateStore):
             missing=f"make it: az storage container create --name {container}",
             remedy="check AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or that the identity has the role "
             "'Storage Blob Data Contributor' on that container",
-        )
-
-    @classmethod
-    def from_url(cls, url: str) -> AzureStateStore:
-        """Open `az://container/prefix?account=…`."""
-        place = parse(url, options=("account", "endpoint"))
-        return cls(
-            place.host, prefix=place.path, account=place.options.get("account"), endpoint=place.options.get("endpoint")
         )
 
 
