@@ -22,9 +22,9 @@ def command(fqn: str, yes: bool, **options: Any) -> int:
     What is left behind in the provider is listed: nobody looks after it any more. To have the next deploy find it
     again, use `alchemy scope reset`.
     """
-    from alchemy.cli import terminal
     from alchemy.cli.commands.scope.running import carry_out
     from alchemy.cli.finding import find, looking
+    from alchemy.cli.forgetting import may_forget, name_left
     from alchemy.cli.places import check_chain, find_place, is_unit
     from alchemy.upkeep.forgetting import forget
     from alchemy.upkeep.stores import Stores
@@ -37,7 +37,7 @@ def command(fqn: str, yes: bool, **options: Any) -> int:
             found = (await find(stores, name)).records.values()
             return [record for record in found if not record.is_scope]
 
-        if not _is_wanted(name, looking(place, look)):
+        if not may_forget(name, looking(place, look), how="for good"):
             return 1
     left: list[Record] = []
 
@@ -46,27 +46,5 @@ def command(fqn: str, yes: bool, **options: Any) -> int:
 
     code = carry_out(place, work, as_json=False)
     if left and not place.settings.quiet:
-        click.echo("left behind:")
-        for line in _rows(left):
-            click.echo(terminal.clean(f"  {line}"))
+        name_left(left, "left behind:")
     return code
-
-
-def _rows(records: list[Record]) -> list[str]:
-    from alchemy.upkeep.reset import objects_of
-
-    return [f"{record.fqn}  {words}" for record in records for words in objects_of(record)]
-
-
-def _is_wanted(name: str, inside: list[Record]) -> bool:
-    from alchemy.cli.asking import is_wanted
-    from alchemy.cli.columns import plural
-
-    count = plural(len(inside), "resource")
-    return is_wanted(
-        f"This forgets {count} for good, and leaves behind:",
-        _rows(inside),
-        "Forget?",
-        refusal=f"{name} has {count}, and there is no terminal to ask whether to forget: add --yes",
-        kept="nothing was forgotten",
-    )

@@ -24,6 +24,7 @@ def command(chain: str, as_json: bool, yes: bool, **options: Any) -> int:
     """
     from alchemy.cli import terminal
     from alchemy.cli.commands.scope.running import carry_out, find_subject
+    from alchemy.cli.forgetting import may_forget, name_left
     from alchemy.upkeep.reset import reset
 
     subject = find_subject(chain, given(options), operation="reset")
@@ -36,7 +37,7 @@ def command(chain: str, as_json: bool, yes: bool, **options: Any) -> int:
     if not inside:
         terminal.note(f"there is nothing to forget in {subject.chain}")
         return 0
-    if not yes and not _is_wanted(subject.chain, inside):
+    if not yes and not may_forget(subject.chain, inside, how=f"of {subject.chain}"):
         return 1
     left: list[Record] = []
 
@@ -46,28 +47,5 @@ def command(chain: str, as_json: bool, yes: bool, **options: Any) -> int:
 
     code = carry_out(subject.place, work, as_json=as_json)
     if left and not as_json and not subject.place.settings.quiet:
-        click.echo("left behind, until the next deploy finds it again:")
-        for line in _rows(left):
-            click.echo(terminal.clean(f"  {line}"))
+        name_left(left, "left behind, until the next deploy finds it again:")
     return code
-
-
-def _rows(records: list[Record]) -> list[str]:
-    """Name what stays in the provider, a line for each object."""
-    from alchemy.upkeep.reset import objects_of
-
-    return [f"{record.fqn}  {words}" for record in records for words in objects_of(record)]
-
-
-def _is_wanted(chain: str, inside: list[Record]) -> bool:
-    from alchemy.cli.asking import is_wanted
-    from alchemy.cli.columns import plural
-
-    count = plural(len(inside), "resource")
-    return is_wanted(
-        f"This forgets {count} of {chain}, and leaves behind:",
-        _rows(inside),
-        "Forget?",
-        refusal=f"{chain} has {count}, and there is no terminal to ask whether to forget: add --yes",
-        kept="nothing was forgotten",
-    )
