@@ -29,17 +29,19 @@ async def close(
     Returns:
         What went wrong here, the first of it.
     """
-    folding = await _failure_of(holdings.fold())
-    _note_loss(run, folding)
-    ok, error = ok and folding is None, error or folding
-    if ok and log is not None:
-        await holdings.prune()
+    failure = await _failure_of(holdings.fold())
+    _note_loss(run, failure)
+    if log is not None:
+        if ok and failure is None:
+            failure = await _failure_of(holdings.prune(log.name))
+        waiting = await _failure_of(log.written())
+        failure = failure or waiting
+    ok, error = ok and failure is None, error or failure
     run.undeletable.tell()
     last = reports.finished(run, ok=ok, exports=exports, error=error)
     end: LogEnd | None = None
     if log is not None:
-        drop = await holdings.surplus_logs(log.name) if ok else ()
-        end = LogEnd(name=log.name, lines=await log.finish(last), drop=drop)
+        end = LogEnd(name=log.name, lines=log.finish(last), drop=holdings.surplus if ok else ())
     releasing = await _failure_of(holdings.release(end))
     _note_loss(run, releasing)
     if releasing is not None and ok:
@@ -47,11 +49,11 @@ async def close(
         if log is not None:
             await log.correct(last)
     run.emit(last)
-    return folding or releasing
+    return failure or releasing
 
 
 async def _failure_of(step: Awaitable[None]) -> BaseException | None:
-    """Wait for a step, and give what it raises: the steps after it are taken all the same."""
+    """Wait for a step, and give what it raises, cancellation too: the steps after it are taken all the same."""
     try:
         await step
     except BaseException as error:

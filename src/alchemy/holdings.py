@@ -44,6 +44,7 @@ class Holdings:
             damaged, as far as it can be read; else it is refused.
         put_aside: whether anything was.
         reopens: says of a scope with a store of its own whether that is opened before the program asks for it.
+        surplus: names of the logs that are too many, once there was a look.
     """
 
     def __init__(self, run: Run, launch: Launch, owner: Owner, *, backs_up: bool) -> None:
@@ -55,6 +56,7 @@ class Holdings:
         self._left: list[Session] = []
         self._opening: dict[str, asyncio.Lock] = {}
         self._redeployed: set[str] = set()
+        self.surplus: Sequence[str] = ()
         self._logs: Sequence[str] | None = None
         """Of the run's unit, where they came with its records."""
         run.locate = lambda settings: self._store(settings).url
@@ -291,22 +293,20 @@ class Holdings:
             await self._run.close_ledgers()
         await all_of([session.fold for session in self._sessions])
 
-    async def prune(self) -> None:
-        """Drop the oldest backups where there is a new one. Old ones that stay do no harm: no error."""
+    async def prune(self, log: str) -> None:
+        """Drop the oldest backups where there is a new one, and note which logs are too many with this run's own.
+
+        Old ones that stay do no harm: no error.
+        """
+        with contextlib.suppress(StateError, OSError):
+            known = self._logs if self._logs is not None else await self._run.session.store.logs(self._run.unit)
+            names = sorted({*known, log})
+            self.surplus = names[: max(0, len(names) - LOGS_KEPT)]
         with contextlib.suppress(StateError, OSError):
             for session in self._sessions:
                 if session.backup:
                     old = surplus(await session.store.backups(session.unit), self._run.settings.backups)
                     await session.store.drop_backups(session.unit, *old)
-
-    async def surplus_logs(self, own: str) -> Sequence[str]:
-        """Name the logs that are too many besides this run's own. Old ones that stay do no harm: no error."""
-        known = self._logs
-        if known is None:
-            with contextlib.suppress(StateError, OSError):
-                known = await self._run.session.store.logs(self._run.unit)
-        names = sorted({*(known or ()), own})
-        return names[: max(0, len(names) - LOGS_KEPT)]
 
     async def release(self, log: LogEnd | None = None) -> None:
         """Give the leases back, and the log of the run its end along with the unit."""

@@ -62,13 +62,17 @@ class RunLog:
         self._lines += to_line(event)
         return True
 
-    async def finish(self, last: RunFinished) -> bytes:
-        """Take the last event down, and nothing after it; give the lines that are still to be written."""
+    async def written(self) -> None:
+        """Wait for what is being written: what comes after it must not come before it."""
         async with self._writing:
-            if not self._finished:
-                self._take(last)
-            self._finished = True
-            return self._drain()
+            pass
+
+    def finish(self, last: RunFinished) -> bytes:
+        """Take the last event down, and nothing after it; give the lines that are still to be written."""
+        if not self._finished:
+            self._take(last)
+        self._finished = True
+        return self._drain()
 
     async def correct(self, last: RunFinished) -> None:
         """Write another last event after the one that turned out wrong: readers go by the latest."""

@@ -8,13 +8,14 @@ import anyio
 import pytest
 
 from alchemy import runlog
-from alchemy.events import Notice
+from alchemy.events import Notice, RunFinished
 from alchemy.nursery import Nursery
 from alchemy.runlog import RunLog
 from alchemy.stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
 UNIT = "app/dev"
+ENDED = RunFinished(unit=UNIT, phase="up", ok=True, seconds=1.0, counts={})
 
 
 def said(message: str) -> Notice:
@@ -61,3 +62,37 @@ async def test_lines_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     await nursery.join()
     raw = await store.read_log(UNIT, log.name)
     assert raw.index(b"first") < raw.index(b"second")
+
+
+async def test_the_last_lines_are_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is being written is waited for, what is not written yet is given, and what comes later is no part of it."""
+    store = MemoryStore()
+    await store.init()
+    nursery = Nursery(lambda: None)
+    log = RunLog(store, UNIT, nursery)
+    append, begun, go_on = store.append_log, asyncio.Event(), asyncio.Event()
+
+    async def slow(unit: str, name: str, lines: bytes) -> None:
+        begun.set()
+        await go_on.wait()
+        await append(unit, name, lines)
+
+    monkeypatch.setattr(store, "append_log", slow)
+    log(said("first"))
+    nursery.start(log.flush())
+    await begun.wait()
+    log(said("second"))
+    waiting = asyncio.create_task(log.written())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    go_on.set()
+    await waiting
+    lines = log.finish(ENDED)
+    assert b"first" in await store.read_log(UNIT, log.name)
+    assert [b"second" in line or b"run.finished" in line for line in lines.splitlines()] == [True, True]
+    log(said("late"))
+    assert log.finish(ENDED) == b""
+    await log.correct(ENDED)
+    raw = await store.read_log(UNIT, log.name)
+    assert (raw.count(b"first"), raw.count(b"run.finished"), raw.count(b"late")) == (1, 1, 0)
+    await nursery.join()

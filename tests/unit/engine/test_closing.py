@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from tests.unit.engine.world import Cloud, Store, deploy, things
 
@@ -77,3 +80,27 @@ async def test_what_failed_before_comes_first(cloud: Cloud, store: Store) -> Non
     assert run.finished is not None
     assert run.finished.failures == ["the disk is full"]
     assert await finished_lines(store) == 1
+
+
+@pytest.mark.parametrize("at", ["fold", "logs"])
+async def test_a_run_that_is_cancelled_while_it_closes_gives_back(
+    cloud: Cloud, store: Store, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Whatever it waits for in order to close, the unit is given back, and the log says how it ended."""
+    await deploy(things(a=1), store)
+    reached = asyncio.Event()
+
+    async def stuck(_about: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(store, at, stuck)
+    task = asyncio.create_task(deploy(things(a=2), store))
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert list(await store.inner.locks()) == []
+    _, run = await past_runs(store)
+    assert run.finished is not None
+    assert (run.finished.ok, run.finished.failures) == (False, ["CancelledError"])
