@@ -8,14 +8,14 @@ import hashlib
 import hmac
 import os
 import shutil
-import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
+
+from tests.integration.stores.servers.base import Server
 
 from alchemy.local._npm import npm_command
 
@@ -25,17 +25,12 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 CONTAINER = "state"
 
 
-class AzureServer:
+class AzureServer(Server):
     """A server with one container.
 
     Args:
         folder: for its data.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = _free_port()
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -47,23 +42,8 @@ class AzureServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         script = installed() / "node_modules/azurite/dist/src/blob/main.js"
         options = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", str(self.folder / "data")]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [_node(), str(script), *options, "--skipApiVersionCheck", "--silent", "--disableTelemetry"],
-                stdout=log, stderr=log,
-            )  # fmt: skip
-        end = time.monotonic() + 60
-        while not self._make_container():
-            if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"azurite did not start: {(self.folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        """End it at once."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        command = [_node(), str(script), *options, "--skipApiVersionCheck", "--silent", "--disableTelemetry"]
+        self._start(command, is_up=self._make_container, seconds=60)
 
     def _make_container(self) -> bool:
         headers = {"x-ms-date": format_datetime(datetime.now(UTC), usegmt=True), "x-ms-version": "2021-12-02"}
@@ -100,13 +80,6 @@ def installed() -> Path:
 
 def _node() -> str:
     return shutil.which("node") or npm_command()[0]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

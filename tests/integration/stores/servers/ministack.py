@@ -5,17 +5,17 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from tests.integration.stores.servers.base import Server
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 """Credentials that it accepts, as the environment has them."""
 
 
-class MiniStack:
+class MiniStack(Server):
     """A server that keeps what it was told when it is ended in order.
 
     Args:
@@ -24,10 +24,8 @@ class MiniStack:
     """
 
     def __init__(self, folder: Path, *, checked: bool = False) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self._checked = checked
-        self.port = _free_port()
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -50,16 +48,12 @@ class MiniStack:
             "LOG_LEVEL": "WARNING",
             "DOCKER_HOST": "unix:///nonexistent",
         }
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "ministack"], stdout=log, stderr=log, env={**os.environ, **settings}
-            )
-        end = time.monotonic() + 60
-        while self._ask("GET", "/_ministack/health") != 200:
-            if self._process.poll() is not None or time.monotonic() > end:
-                self.kill()
-                raise RuntimeError(f"ministack did not start: {(self.folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.02)
+        self._start(
+            [sys.executable, "-m", "ministack"],
+            is_up=lambda: self._ask("GET", "/_ministack/health") == 200,
+            env={**os.environ, **settings},
+            seconds=60,
+        )
 
     def kill(self) -> None:
         """End it while requests are under way. In order, since otherwise it keeps nothing: it writes to disk last."""
@@ -87,10 +81,3 @@ class MiniStack:
             return 0
         finally:
             connection.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

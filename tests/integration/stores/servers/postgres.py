@@ -13,6 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.integration.stores.servers.base import free_port
+
 USER, PASSWORD = "tester", "open-sesame"
 _ACCOUNT = "postgres"
 """Whom a server runs as when the tests run as root, which PostgreSQL refuses."""
@@ -24,7 +26,7 @@ class PostgresServer:
     """
 
     def __init__(self) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="alchemy-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
         _give_away(self.folder)
@@ -94,7 +96,7 @@ class Pooler:
     """
 
     def __init__(self, server: PostgresServer) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="alchemy-pgbouncer-"))
         self._server = server
         self._process: subprocess.Popen[bytes] | None = None
@@ -164,10 +166,3 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

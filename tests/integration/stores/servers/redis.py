@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import socket
-import subprocess
-import time
 from pathlib import Path
 
+from tests.integration.stores.servers.base import Server
 
-class RedisServer:
+
+class RedisServer(Server):
     """A Redis server that writes every command to disk before it answers.
 
     Args:
@@ -19,11 +19,9 @@ class RedisServer:
     """
 
     def __init__(self, folder: Path, *, password: str | None = None, **settings: str) -> None:
-        self.folder = folder
+        super().__init__(folder, port=_free_port())
         self.password = password
-        self.port = _free_port()
         self._settings = {"appendonly": "yes", "appendfsync": "always", "save": "", **settings}
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -37,21 +35,7 @@ class RedisServer:
         if self.password:
             options["requirepass"] = self.password
         command = [_binary(), *(part for name, value in options.items() for part in (f"--{name}", value))]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        end = time.monotonic() + 30
-        while self.ask("PING") != b"+PONG\r\n":
-            if self._process.poll() is not None or time.monotonic() > end:
-                self.kill()
-                raise RuntimeError(f"redis-server did not start: {(self.folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.01)
-
-    def kill(self) -> None:
-        """End it at once, without letting it put anything in order."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        self._start(command, is_up=lambda: self.ask("PING") == b"+PONG\r\n")
 
     def ask(self, command: str) -> bytes:
         """Send a command and give its answer as it comes; nothing when it does not answer."""

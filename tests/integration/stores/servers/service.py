@@ -7,14 +7,14 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+
+from tests.integration.stores.servers.base import Server
 
 from alchemy.local import install
 from alchemy.local._state_service import StateService, serve
@@ -25,17 +25,12 @@ _FLUSH = "await this.ctx.storage.sync();"
 WIPING = source().replace(_FLUSH, f"await this.ctx.storage.deleteAll(); {_FLUSH}")
 
 
-class ServiceServer:
+class ServiceServer(Server):
     """A state service, started as people start it.
 
     Args:
         folder: for its data.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = _free_port()
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -47,22 +42,7 @@ class ServiceServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "alchemy", "state-service", "serve"]
         options = ["--data", str(self.folder / "data"), "--port", str(self.port)]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, *options], stdout=log, stderr=log, env={**os.environ, "ALCHEMY_STATE_TOKEN": TOKEN}
-            )
-        end = time.monotonic() + 30
-        while not self.answers():
-            if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"the service did not start: {(self.folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        """End it at once, without letting it put anything in order."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        self._start([*command, *options], is_up=self.answers, env={**os.environ, "ALCHEMY_STATE_TOKEN": TOKEN})
 
     def kill_workerd(self) -> None:
         """End the workerd that it runs, or on macOS its guard, at once; it starts another one by itself."""
@@ -159,10 +139,3 @@ def _ask(port: int, method: str, app: str, *, path: str = "/") -> list[str]:
     with urlopen(request, timeout=30) as answer:
         result: list[str] = json.loads(answer.read()).get("result", [])
         return result
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
