@@ -13,10 +13,12 @@ resource that is still there was declared after it was seen.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from alchemy.epochs import Epochs, Node, Ticks
+from alchemy.knots import knots
 from alchemy.names import parent
 
 __all__ = ["Clock", "Node", "Teardown", "keeps_seq"]
@@ -40,7 +42,7 @@ class Clock:
         self._now = max(self._now, to)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry:
     node: Node
     places: list[Ticks | None]
@@ -55,7 +57,7 @@ class _Entry:
     """The gates of what it was made from."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Gate:
     """Shut while something exists that was made from a resource or scope; nothing in that goes before it opens.
 
@@ -88,6 +90,61 @@ class _Ticking:
             yield heapq.heappop(held)[1]
 
 
+@dataclass(slots=True, eq=False)
+class _Later:
+    """What was declared in an epoch after some tick: one of these, and the next of them if there is any."""
+
+    entry: _Entry
+    more: _Later | None
+
+
+class _Waiting:
+    """Who waits for whom, among what remains; each pair that the ticks order is not listed."""
+
+    def __init__(self, entries: list[_Entry], gates: Iterable[_Gate], epochs: Epochs) -> None:
+        self._needing: dict[_Gate, list[_Entry | _Gate]] = {}
+        self._gates: dict[_Entry | _Gate, list[_Gate]] = {}
+        self._inside: dict[_Entry, list[_Entry]] = {}
+        for entry in entries:
+            for gate in entry.needs:
+                self._needing.setdefault(gate, []).append(entry)
+            if entry.holder is not None:
+                self._inside.setdefault(entry.holder, []).append(entry)
+        for gate in gates:
+            for blocked in gate.blocks:
+                self._gates.setdefault(blocked, []).append(gate)
+        self._later = [self._chain(entries, epochs, epoch) for epoch in range(epochs.count)]
+
+    @staticmethod
+    def _chain(entries: list[_Entry], epochs: Epochs, epoch: int) -> tuple[list[int], list[_Later]]:
+        """Give the ticks of what was declared in an epoch, negative and the newest first, with those up to each."""
+        made = sorted(
+            ((-seq, entry.node.fqn, entry) for entry in entries for at, seq in epochs.made(entry.node) if at == epoch)
+        )
+        chain: list[_Later] = []
+        for _, _, entry in made:
+            chain.append(_Later(entry, chain[-1] if chain else None))
+        return [seq for seq, _, _ in made], chain
+
+    def of(self, member: _Entry | _Gate | _Later) -> Iterator[_Entry | _Gate | _Later]:
+        """Give what must go, or open, before."""
+        if isinstance(member, _Later):
+            yield member.entry
+            if member.more is not None:
+                yield member.more
+            return
+        yield from self._gates.get(member, ())
+        if isinstance(member, _Gate):
+            yield from self._needing.get(member, ())
+            return
+        yield from self._inside.get(member, ())
+        for epoch, (made, later) in enumerate(self._later):
+            seen = _effective_seen(member, epoch)
+            count = bisect_left(made, -seen) if seen is not None else 0
+            if count:
+                yield later[count - 1]
+
+
 class Teardown:
     """Hand out what may be destroyed now, as what must go first is reported gone.
 
@@ -97,7 +154,7 @@ class Teardown:
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         nodes = list(nodes)
-        epochs = Epochs(nodes)
+        epochs = self._epochs = Epochs(nodes)
         self._entries = {node.fqn: _Entry(node, epochs.places(node)) for node in nodes}
         self._gates: dict[str, _Gate] = {}
         self._remaining = set(self._entries)
@@ -163,11 +220,24 @@ class Teardown:
                 self._free.append(free.node.fqn)
 
     def unblock(self) -> str:
-        """Give one more, the newest that nothing passed in holds back, when a damaged order lets none go."""
+        """Give one more when none may go: of some that hold each other back, and are held back by nobody else.
+
+        Names are what holds back, and not single objects: what a run was killed in the middle of, after an edit that
+        turned a dependency round, says that the old object of one needs the other, and the new one of that the first.
+        The newest of them goes, and never what something else is still in.
+        """
         left = [fqn for fqn in self.remaining if fqn not in self._given]
-        free = next((fqn for fqn in left if self._entries[fqn].waits_for == 0), left[0])
-        self._given.add(free)
-        return free
+        holders = {id(holder) for fqn in self._remaining if (holder := self._entries[fqn].holder) is not None}
+        wait = _Waiting([self._entries[fqn] for fqn in self._remaining], self._gates.values(), self._epochs)
+        starts: list[_Entry | _Gate | _Later] = [self._entries[fqn] for fqn in left]
+        for knot in knots(starts, wait.of):
+            held = [member for member in knot if isinstance(member, _Entry) and id(member) not in holders]
+            free = [entry.node for entry in held if entry.node.fqn not in self._given]
+            if free:
+                fqn = max(free, key=lambda node: node.seq).fqn
+                self._given.add(fqn)
+                return fqn
+        raise AssertionError("something is left, and what is left is in a knot")
 
     def _link(self, entry: _Entry) -> None:
         node = entry.node

@@ -129,6 +129,65 @@ def test_a_damaged_order_still_ends(nodes: list[Node], data: st.DataObject) -> N
     assert sorted(gone) == sorted(node.fqn for node in nodes)
 
 
+@given(
+    st.lists(
+        st.builds(
+            Node,
+            st.sampled_from(["a", "b", "c", "a/x", "a/y", "b/x", "a/x/z"]),
+            st.integers(0, 6),
+            st.none() | st.integers(0, 6),
+            st.lists(st.sampled_from(["a", "b", "c", "a/x", "b/x", "gone"]), max_size=3),
+            st.just(0),
+            st.just(()),
+        ),
+        unique_by=lambda node: node.fqn,
+    ),
+    st.data(),
+)
+@settings(max_examples=300, deadline=None)
+def test_only_what_is_in_a_knot_goes_before_its_turn(nodes: list[Node], data: st.DataObject) -> None:
+    """Whatever is left and should go before something else has to wait for that in turn; and nothing is left in it."""
+    # what something is in, or has in it, is ordered by that alone
+    nodes = [
+        node._replace(deps=[dep for dep in node.deps if not is_within(node.fqn, dep) and not is_within(dep, node.fqn)])
+        for node in nodes
+    ]
+    gone = run_down(nodes, data)
+    edges = must_go_before(nodes)
+    for index, name in enumerate(gone):
+        left = set(gone[index:])
+        before = _reached(edges, name, left)
+        assert all(name in _reached(edges, other, left) for other in before), (name, before, gone)
+        assert not any(is_within(other, name) for other in left - {name})
+
+
+def _reached(edges: set[tuple[str, str]], name: str, left: set[str]) -> set[str]:
+    """Give what of that which is left must go before a name, directly or not."""
+    found: set[str] = set()
+    new = {name}
+    while new:
+        new = {first for first, then in edges if then in new and first in left} - found
+        found |= new
+    return found
+
+
+def test_a_knot_does_not_let_go_of_what_others_need() -> None:
+    """A dependency that was turned round by a run that was killed: what holds each other back goes, in order.
+
+    The old objects of `b` were made from `a`, the next one of `a` is made from `b`; `base` was seen before `b` was
+    declared, `late` before `a` was.
+    """
+    nodes = [
+        Node("base", 1, 2),
+        Node("late", 20, 21),
+        Node("a", 29, None, ["b"]),
+        Node("a/0", 5, None),
+        Node("b", 17, 30),
+        Node("b/0", 17, None, ["a"]),
+    ]
+    assert run_down(nodes) == ["b/0", "a/0", "a", "late", "b", "base"]
+
+
 def test_what_failed_holds_back_what_it_needs() -> None:
     """A node that is never reported gone keeps what must outlive it."""
     order = Teardown([Node("a", 1, 2), Node("b", 3, 4, ["a"]), Node("c", 1)])

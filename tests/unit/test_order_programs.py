@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.unit.engine import world
 from tests.unit.engine.world import Store, Thing, deploy
@@ -295,3 +296,29 @@ def test_what_gather_waited_for_was_seen() -> None:
     asyncio.run(deploy(program("a"), store))
     asyncio.run(deploy(program("a", "new"), store))
     destroy_and_check({"app/dev/last": frozenset({"app/dev/a", "app/dev/new"})}, store)
+
+
+@pytest.mark.parametrize("instants", [(24, 23), (27, 32), (30, 26), (36, 29)])
+def test_a_dependency_turned_round_by_killed_replacements_misses_none(instants: tuple[int, int]) -> None:
+    """Of two things each is needed by an old object of the other, and a third by one of these: that goes after both."""
+
+    def block(how: str, id: str, *parts: Any) -> Block:
+        return Block(how, id, parts)
+
+    world.reset()
+    store = Store()
+    rest: tuple[Statement, ...] = (Await("n11"), Start("n12", 1))
+    inner = block("scope", "n7", Await("n8"), Start("n9", 1))
+    new = block("fn", "n2", Await("n3"))
+    first = (block("gather", "n1", (new,), (Start("n6"), inner, Start("n10"))), *rest)
+    second = (block("gather", "n1", (new,), (Start("n6"), block("scope", "n7"), Start("n10"))), *rest)
+    third = (block("gather", "n1", (Await("new"),), (Start("n10"), Start("n6"))),)
+    run_program(first, store, by_value=True)
+    for body, shape, instant in ((second, "square", instants[0]), (third, "round", instants[1])):
+        world.cloud.faults.crash(at=instant)
+        with contextlib.suppress(BaseException):
+            run_program(body, store, by_value=True, shape=shape)
+        store = store.after_death()
+    world.cloud.misplaced.clear()
+    asyncio.run(destroy_unit("app/dev", state_store=store))
+    assert (world.cloud.misplaced, world.cloud.objects) == ([], {})

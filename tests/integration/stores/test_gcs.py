@@ -70,7 +70,7 @@ async def test_a_long_log_is_read_with_64_requests_in_flight(server: GCSServer) 
         await writer.set(lease, a_resource(f"{UNIT}/r{number}"))
     server.most_in_flight, server.delay = 0, 0.1
     assert len((await reader.load(UNIT)).records) == 150
-    assert 32 < server.most_in_flight <= 64
+    assert 32 < server.most_in_flight <= 64 + 1  # the lease may be renewed meanwhile
     await writer.deinit()
     await reader.deinit()
 
