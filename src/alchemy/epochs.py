@@ -45,10 +45,14 @@ class Node(NamedTuple):
 
 
 class Ticks(NamedTuple):
-    """When something was declared and seen, by one of its places."""
+    """When something was declared and seen, by one of its places.
+
+    `carried`: that is from an earlier epoch; in the one that is asked for it is only known that nothing else is known.
+    """
 
     seq: int
     seen: int | None
+    carried: bool = False
 
 
 def move(record: Record, epoch: int, *, seq: int, seen: int | None, deps: Sequence[str]) -> None:
@@ -127,7 +131,7 @@ class Epochs:
                     lowest = min(lowest, self._lowest[epoch])
                 if spell.ticks.seq >= lowest:
                     break
-                found[epoch] = spell.ticks
+                found[epoch] = spell.ticks if epoch <= spell.last else spell.ticks._replace(carried=True)
         return found
 
     def made(self, node: Node) -> list[tuple[int, int]]:

@@ -55,6 +55,15 @@ class _Entry:
     """The nearest one that it is in; waits for this one."""
     needs: list[_Gate] = field(default_factory=list["_Gate"])
     """The gates of what it was made from."""
+    newest: dict[int, int] = field(default_factory=dict[int, int])
+    """The last tick, by epoch, at which something in it was declared; known where there are several epochs."""
+
+    def seen_in(self, epoch: int) -> int | None:
+        """Give when it was seen in an epoch; `None` also when it was entered again then, and not left."""
+        place = self.places[epoch]
+        if place is None or place.seen is None:
+            return None
+        return None if place.carried and self.newest.get(epoch, 0) > place.seen else place.seen
 
 
 @dataclass(slots=True, eq=False)
@@ -162,9 +171,20 @@ class Teardown:
         for entry in self._entries.values():
             self._link(entry)
         self._shut()
+        if epochs.count > 1:
+            self._note_newest()
         self._ticking = self._tick(epochs)
         self._free = [fqn for fqn, entry in self._entries.items() if not entry.waits_for and not entry.held]
         self._given: set[str] = set()
+
+    def _note_newest(self) -> None:
+        """Let all know when the newest was declared that is in them."""
+        for entry in self._entries.values():
+            for epoch, seq in self._epochs.made(entry.node):
+                holder = entry.holder
+                while holder is not None and holder.newest.get(epoch, 0) < seq:
+                    holder.newest[epoch] = seq
+                    holder = holder.holder
 
     def _tick(self, epochs: Epochs) -> list[_Ticking]:
         by_seq: list[list[tuple[int, str]]] = [[] for _ in range(epochs.count)]
@@ -290,8 +310,7 @@ def _effective_seen(entry: _Entry, epoch: int) -> int | None:
     found: int | None = None
     around: _Entry | None = entry
     while around is not None:
-        held = around.places[epoch]
-        seen = None if held is None else held.seen
+        seen = around.seen_in(epoch)
         if seen is not None and seen >= place.seq and (found is None or seen < found):
             found = seen
         around = around.holder

@@ -131,17 +131,23 @@ class Interpreter:
                     for made in await asyncio.gather(*made_here):
                         seen[made.fqn] = made.object_id
                 case Block("scope", id, parts):
-                    async with alchemy.run(id):
+                    async with alchemy.run(id, **self.options(id)):
                         inner = await self.run(parts, seen, at_hand)
                     seen.update(inner)
                 case Block(_, id, parts):
-                    seen.update(await alchemy.run(id, partial(self._in_scope, parts, seen, at_hand)))
+                    seen.update(
+                        await alchemy.run(id, partial(self._in_scope, parts, seen, at_hand), **self.options(id))
+                    )
         return seen
 
     async def _in_scope(
         self, parts: tuple[Statement, ...], seen: dict[str, str], at_hand: list[Thing], _scope: Scope
     ) -> dict[str, str]:
         return await self.run(parts, seen, at_hand)
+
+    def options(self, scope: str) -> dict[str, Any]:
+        """Give the options of a nested scope."""
+        return {}
 
     def declare(self, id: str, seen: dict[str, str], needs: list[Thing]) -> Thing:
         """Declare a resource that uses everything seen so far."""
@@ -318,6 +324,24 @@ def test_a_dependency_turned_round_by_killed_replacements_misses_none(instants: 
         world.cloud.faults.crash(at=instant)
         with contextlib.suppress(BaseException):
             run_program(body, store, by_value=True, shape=shape)
+        store = store.after_death()
+    world.cloud.misplaced.clear()
+    asyncio.run(destroy_unit("app/dev", state_store=store))
+    assert (world.cloud.misplaced, world.cloud.objects) == ([], {})
+
+
+def test_a_scope_that_was_entered_again_and_not_left_holds_nothing_back() -> None:
+    """What was moved to its end waits for what was made from it before, and that for nobody else in the scope."""
+    world.reset()
+    store = Store()
+    last = Await("n6")
+    body = (Block("scope", "n1", (Await("n2"), Await("n3"), Start("n4", 1), Await("n5"))), last)
+    moved = (Block("scope", "n1", (Await("n3"), Start("n4", 1), Await("n5"), Await("n2"))), last)
+    run_program(body, store, by_value=True)
+    for shape, instant in (("square", 11), ("round", 35)):
+        world.cloud.faults.crash(at=instant)
+        with contextlib.suppress(BaseException):
+            run_program(moved, store, by_value=True, shape=shape)
         store = store.after_death()
     world.cloud.misplaced.clear()
     asyncio.run(destroy_unit("app/dev", state_store=store))
