@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -19,6 +20,11 @@ settings.register_profile("explore", deadline=None, print_blob=True)
 # `make torture` tries many more, new ones each time, and says how to see a failure again.
 settings.register_profile("torture", deadline=None, print_blob=True, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+# A shell lets what it runs in the background ignore Ctrl-C, and so do all processes that the tests start: they wait for
+# ever for one that is to be interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
