@@ -271,7 +271,8 @@ class World(RuleBasedStateMachine):
 
     def rename(self, id: str) -> None:
         """Call a resource something else, as an alias allows."""
-        held = {fqn.rpartition("/")[2] for fqn in self.memory.records(UNIT)}
+        # no alias is followed to a name that a reset has forgotten: what bore it would have no owner any more
+        held = {fqn.rpartition("/")[2] for fqn in (*self.memory.records(UNIT), *self.ledger)}
         free = [other for other in self.free() if other not in held]  # see the test that fails, below
         if free and self.specs[id].alias is None:
             new = free[0]
