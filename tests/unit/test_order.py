@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -109,19 +110,20 @@ def test_nothing_waits_without_need(nodes: list[Node]) -> None:
         left.discard(name)
 
 
-@given(
-    st.lists(
-        st.builds(
-            Node,
-            st.sampled_from(["a", "b", "c", "a/x", "a/y", "b/x", "a/x/z"]),
-            st.integers(0, 6),
-            st.none() | st.integers(0, 6),
-            st.lists(st.sampled_from(["a", "b", "c", "a/x", "b/x", "gone"]), max_size=3),
-        ),
-        unique_by=lambda node: node.fqn,
-    ),
-    st.data(),
-)
+def damaged(*history: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Node]]:
+    """Make nodes whose ticks and deps no run could have written; `history` is what else is known of them."""
+    nodes = st.builds(
+        Node,
+        st.sampled_from(["a", "b", "c", "a/x", "a/y", "b/x", "a/x/z"]),
+        st.integers(0, 6),
+        st.none() | st.integers(0, 6),
+        st.lists(st.sampled_from(["a", "b", "c", "a/x", "b/x", "gone"]), max_size=3),
+        *history,
+    )
+    return st.lists(nodes, unique_by=lambda node: node.fqn)
+
+
+@given(damaged(), st.data())
 @settings(max_examples=300, deadline=None)
 def test_a_damaged_order_still_ends(nodes: list[Node], data: st.DataObject) -> None:
     """Ticks and deps that no run could have written: everything is handed out all the same, each once."""
@@ -129,21 +131,7 @@ def test_a_damaged_order_still_ends(nodes: list[Node], data: st.DataObject) -> N
     assert sorted(gone) == sorted(node.fqn for node in nodes)
 
 
-@given(
-    st.lists(
-        st.builds(
-            Node,
-            st.sampled_from(["a", "b", "c", "a/x", "a/y", "b/x", "a/x/z"]),
-            st.integers(0, 6),
-            st.none() | st.integers(0, 6),
-            st.lists(st.sampled_from(["a", "b", "c", "a/x", "b/x", "gone"]), max_size=3),
-            st.just(0),
-            st.just(()),
-        ),
-        unique_by=lambda node: node.fqn,
-    ),
-    st.data(),
-)
+@given(damaged(st.just(0), st.just(())), st.data())
 @settings(max_examples=300, deadline=None)
 def test_only_what_is_in_a_knot_goes_before_its_turn(nodes: list[Node], data: st.DataObject) -> None:
     """Whatever is left and should go before something else has to wait for that in turn; and nothing is left in it."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import hypothesis.strategies as st
 import pytest
@@ -304,6 +304,23 @@ def test_what_gather_waited_for_was_seen() -> None:
     destroy_and_check({"app/dev/last": frozenset({"app/dev/a", "app/dev/new"})}, store)
 
 
+def destroyed_after_kills(
+    body: tuple[Statement, ...], *killed: tuple[tuple[Statement, ...], Literal["round", "square"], int]
+) -> None:
+    """Deploy a body, then others that are killed at an instant, destroy all, and see that nothing went too early."""
+    world.reset()
+    store = Store()
+    run_program(body, store, by_value=True)
+    for edited, shape, instant in killed:
+        world.cloud.faults.crash(at=instant)
+        with contextlib.suppress(BaseException):
+            run_program(edited, store, by_value=True, shape=shape)
+        store = store.after_death()
+    world.cloud.misplaced.clear()
+    asyncio.run(destroy_unit("app/dev", state_store=store))
+    assert (world.cloud.misplaced, world.cloud.objects) == ([], {})
+
+
 @pytest.mark.parametrize("instants", [(24, 23), (27, 32), (30, 26), (36, 29)])
 def test_a_dependency_turned_round_by_killed_replacements_misses_none(instants: tuple[int, int]) -> None:
     """Of two things each is needed by an old object of the other, and a third by one of these: that goes after both."""
@@ -311,38 +328,18 @@ def test_a_dependency_turned_round_by_killed_replacements_misses_none(instants: 
     def block(how: str, id: str, *parts: Any) -> Block:
         return Block(how, id, parts)
 
-    world.reset()
-    store = Store()
     rest: tuple[Statement, ...] = (Await("n11"), Start("n12", 1))
     inner = block("scope", "n7", Await("n8"), Start("n9", 1))
     new = block("fn", "n2", Await("n3"))
     first = (block("gather", "n1", (new,), (Start("n6"), inner, Start("n10"))), *rest)
     second = (block("gather", "n1", (new,), (Start("n6"), block("scope", "n7"), Start("n10"))), *rest)
     third = (block("gather", "n1", (Await("new"),), (Start("n10"), Start("n6"))),)
-    run_program(first, store, by_value=True)
-    for body, shape, instant in ((second, "square", instants[0]), (third, "round", instants[1])):
-        world.cloud.faults.crash(at=instant)
-        with contextlib.suppress(BaseException):
-            run_program(body, store, by_value=True, shape=shape)
-        store = store.after_death()
-    world.cloud.misplaced.clear()
-    asyncio.run(destroy_unit("app/dev", state_store=store))
-    assert (world.cloud.misplaced, world.cloud.objects) == ([], {})
+    destroyed_after_kills(first, (second, "square", instants[0]), (third, "round", instants[1]))
 
 
 def test_a_scope_that_was_entered_again_and_not_left_holds_nothing_back() -> None:
     """What was moved to its end waits for what was made from it before, and that for nobody else in the scope."""
-    world.reset()
-    store = Store()
     last = Await("n6")
     body = (Block("scope", "n1", (Await("n2"), Await("n3"), Start("n4", 1), Await("n5"))), last)
     moved = (Block("scope", "n1", (Await("n3"), Start("n4", 1), Await("n5"), Await("n2"))), last)
-    run_program(body, store, by_value=True)
-    for shape, instant in (("square", 11), ("round", 35)):
-        world.cloud.faults.crash(at=instant)
-        with contextlib.suppress(BaseException):
-            run_program(moved, store, by_value=True, shape=shape)
-        store = store.after_death()
-    world.cloud.misplaced.clear()
-    asyncio.run(destroy_unit("app/dev", state_store=store))
-    assert (world.cloud.misplaced, world.cloud.objects) == ([], {})
+    destroyed_after_kills(body, (moved, "square", 11), (moved, "round", 35))
