@@ -40,8 +40,8 @@ test: setup ## Run every test
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: torture
-torture: setup ## Run the long versions of the tests that inject faults: an hour
-	@TORTURE=1 HYPOTHESIS_PROFILE=torture $(BIN)/python -m pytest -m torture $(ARGS)
+torture: setup ## Run the long versions of the tests that inject faults: twenty minutes
+	@TORTURE=1 HYPOTHESIS_PROFILE=torture $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m torture $(ARGS)
 
 .PHONY: check check-format check-lint check-types check-layers
 check: check-format check-lint check-types check-layers ## Check format, lint, types and import layers
