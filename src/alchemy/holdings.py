@@ -56,6 +56,8 @@ class Holdings:
         self._left: list[Session] = []
         self._opening: dict[str, asyncio.Lock] = {}
         self._redeployed: set[str] = set()
+        self._forced = False
+        """Whether the run's unit is to begin without state."""
         self.surplus: Sequence[str] = ()
         self._logs: Sequence[str] | None = None
         """Of the run's unit, where they came with its records."""
@@ -84,14 +86,20 @@ class Holdings:
                 hint="set ALCHEMY_PASSWORD, or alchemy(..., password=...)",
             )
         store = self._store(run.settings)
-        await self._redeploy(store, run.settings)
+        self._forced = self._is_forced(run.settings)
+        if self._forced:
+            await self._redeploy(store)
         await store.init()
-        run.sessions[run.unit] = await self._session(store, run.unit, salvages=self._is_forced(run.settings))
+        run.sessions[run.unit] = await self._session(store, run.unit, salvages=self._forced)
 
-    async def start_over(self, scope: Scope, session: Session) -> None:
-        """Forget the state of a scope, when the store that it was given is told to (`force_update`)."""
+    async def start_over(self, scope: Scope) -> None:
+        """Forget the state of the run's unit, when the store that it was given is told to (`force_update`)."""
+        if self._forced:
+            await self._start_over(scope, self._run.session)
+
+    async def _start_over(self, scope: Scope, session: Session) -> None:
         store = forceful(session.store)
-        if store is not None and self._is_forced(scope.settings):
+        if store is not None:
             await start_over(self._run, scope, session, store)
 
     def _is_forced(self, settings: Settings) -> bool:
@@ -104,9 +112,9 @@ class Holdings:
         store = forceful(store_of(settings, self._launch.root))
         return store is not None and store.force_update
 
-    async def _redeploy(self, store: StateStore, settings: Settings) -> None:
+    async def _redeploy(self, store: StateStore) -> None:
         inner = forceful(store)
-        if inner is not None and store.url not in self._redeployed and self._is_forced(settings):
+        if inner is not None and store.url not in self._redeployed:
             self._redeployed.add(store.url)
             await redeploy(self._run, inner)
 
@@ -265,17 +273,17 @@ class Holdings:
         is_given = scope.settings.state_store is not scope.parent.settings.state_store
         async with self._opening.setdefault(store.url, asyncio.Lock()):
             known = self._run.sessions.get(scope.chain)
-            if is_given:
-                await self._redeploy(store, scope.settings)
+            forced = is_given and self._is_forced(scope.settings)
+            if forced:
+                await self._redeploy(store)
             if known is not None and known.store.url != store.url:
                 self._left.append(known)  # nothing of the scope is in it, or entering the scope would have been refused
                 del self._run.sessions[scope.chain]
                 known = None
-            salvages = is_given and self._is_forced(scope.settings)
-            session = known or await self._session_once(store, scope.chain, salvages=salvages)
+            session = known or await self._session_once(store, scope.chain, salvages=forced)
             self._run.unread.pop(scope.chain, None)
-            if is_given:
-                await self.start_over(scope, session)
+            if forced:
+                await self._start_over(scope, session)
             return session
 
     # Giving back

@@ -164,7 +164,7 @@ class Opening:
         run.emit(reports.started(run, self._launch, self._owner))
         if gone is not None:
             run.warn(gone)
-        await self._holdings.start_over(self.scope, run.session)
+        await self._holdings.start_over(self.scope)
         await self._holdings.reopen()
         if run.phase == "up" and not run.rebuilds and not self.cleans_up:
             self._may_cancel = False

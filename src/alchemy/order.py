@@ -16,6 +16,7 @@ import heapq
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from alchemy.epochs import Epochs, Node, Ticks
 from alchemy.knots import knots
@@ -127,13 +128,16 @@ class _Waiting:
     @staticmethod
     def _chain(entries: list[_Entry], epochs: Epochs, epoch: int) -> tuple[list[int], list[_Later]]:
         """Give the ticks of what was declared in an epoch, negative and the newest first, with those up to each."""
-        made = sorted(
-            ((-seq, entry.node.fqn, entry) for entry in entries for at, seq in epochs.made(entry.node) if at == epoch)
-        )
+        made = [(-seq, entry) for entry in entries for at, seq in epochs.made(entry.node) if at == epoch]
+        made.sort(key=itemgetter(0))
         chain: list[_Later] = []
-        for _, _, entry in made:
+        for _, entry in made:
             chain.append(_Later(entry, chain[-1] if chain else None))
-        return [seq for seq, _, _ in made], chain
+        return [seq for seq, _ in made], chain
+
+    def holds(self, entry: _Entry) -> bool:
+        """Say whether something that remains is in it."""
+        return entry in self._inside
 
     def of(self, member: _Entry | _Gate | _Later) -> Iterator[_Entry | _Gate | _Later]:
         """Give what must go, or open, before."""
@@ -246,15 +250,14 @@ class Teardown:
         turned a dependency round, says that the old object of one needs the other, and the new one of that the first.
         The newest of them goes, and never what something else is still in.
         """
-        left = [fqn for fqn in self.remaining if fqn not in self._given]
-        holders = {id(holder) for fqn in self._remaining if (holder := self._entries[fqn].holder) is not None}
-        wait = _Waiting([self._entries[fqn] for fqn in self._remaining], self._gates.values(), self._epochs)
-        starts: list[_Entry | _Gate | _Later] = [self._entries[fqn] for fqn in left]
-        for knot in knots(starts, wait.of):
-            held = [member for member in knot if isinstance(member, _Entry) and id(member) not in holders]
-            free = [entry.node for entry in held if entry.node.fqn not in self._given]
-            if free:
-                fqn = max(free, key=lambda node: node.seq).fqn
+        left = [self._entries[fqn] for fqn in self.remaining]
+        waiting = _Waiting(left, self._gates.values(), self._epochs)
+        starts: list[_Entry | _Gate | _Later] = [*left]
+        for knot in knots(starts, waiting.of):
+            may_go = [member.node for member in knot if isinstance(member, _Entry) and not waiting.holds(member)]
+            waits = [node for node in may_go if node.fqn not in self._given]
+            if waits:
+                fqn = max(waits, key=lambda node: node.seq).fqn
                 self._given.add(fqn)
                 return fqn
         raise AssertionError("something is left, and what is left is in a knot")

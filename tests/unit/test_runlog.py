@@ -22,6 +22,19 @@ def said(message: str) -> Notice:
     return Notice(level="info", message=message)
 
 
+class Slow(MemoryStore):
+    """Writes the first lines of a log when it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def append_log(self, unit: str, name: str, lines: bytes) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+        await super().append_log(unit, name, lines)
+
+
 async def test_an_event_is_written_though_none_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     """While one slow call runs nothing else happens, and a kill in the middle must not leave an empty log."""
     monkeypatch.setattr(runlog, "FLUSH_SECONDS", 0.001)
@@ -37,55 +50,38 @@ async def test_an_event_is_written_though_none_follows(monkeypatch: pytest.Monke
                 await asyncio.sleep(0.001)
 
 
-async def test_lines_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lines_keep_their_order() -> None:
     """A flush waits for the one before it, however slow the store is."""
-    store = MemoryStore()
+    store = Slow()
     await store.init()
     nursery = Nursery(lambda: None)
     log = RunLog(store, UNIT, nursery)
-    append, begun, go_on = store.append_log, asyncio.Event(), asyncio.Event()
-
-    async def slow(unit: str, name: str, lines: bytes) -> None:
-        if not begun.is_set():
-            begun.set()
-            await go_on.wait()
-        await append(unit, name, lines)
-
-    monkeypatch.setattr(store, "append_log", slow)
     log(said("first"))
     nursery.start(log.flush())
-    await begun.wait()
+    await store.begun.wait()
     log(said("second"))
     nursery.start(log.flush())
     await asyncio.sleep(0)
-    go_on.set()
+    store.go_on.set()
     await nursery.join()
     raw = await store.read_log(UNIT, log.name)
     assert raw.index(b"first") < raw.index(b"second")
 
 
-async def test_the_last_lines_are_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_last_lines_are_handed_over() -> None:
     """What is being written is waited for, what is not written yet is given, and what comes later is no part of it."""
-    store = MemoryStore()
+    store = Slow()
     await store.init()
     nursery = Nursery(lambda: None)
     log = RunLog(store, UNIT, nursery)
-    append, begun, go_on = store.append_log, asyncio.Event(), asyncio.Event()
-
-    async def slow(unit: str, name: str, lines: bytes) -> None:
-        begun.set()
-        await go_on.wait()
-        await append(unit, name, lines)
-
-    monkeypatch.setattr(store, "append_log", slow)
     log(said("first"))
     nursery.start(log.flush())
-    await begun.wait()
+    await store.begun.wait()
     log(said("second"))
     waiting = asyncio.create_task(log.written())
     await asyncio.sleep(0)
     assert not waiting.done()
-    go_on.set()
+    store.go_on.set()
     await waiting
     lines = log.finish(ENDED)
     assert b"first" in await store.read_log(UNIT, log.name)

@@ -25,8 +25,6 @@ async def ensure_held(run: Run, session: Session) -> None:
     """
     if run.lost is None:
         try:
-            if session.is_held():
-                return
             await session.ensure_held()
         except LeaseLost as error:
             run.lose(error)

@@ -241,13 +241,9 @@ class Session:
             raise RuntimeError(f"{self.unit} was opened for reading")
         return self.lease
 
-    def is_held(self) -> bool:
-        """Say whether the unit is surely held still. Raises `LeaseLost` when it is known not to be."""
-        return self.store.check(self._held())
-
     async def ensure_held(self) -> None:
         """Make sure that the unit is held still, without asking anybody if that is sure. Raises `LeaseLost`."""
-        if self.is_held():
+        if self.store.check(self._held()):
             return
         async with self._asking:
             if not self.store.check(self._held()):

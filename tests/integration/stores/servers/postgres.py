@@ -13,22 +13,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.integration.stores.servers.base import free_port
+from tests.integration.stores.servers.base import Server, free_port
 
 USER, PASSWORD = "tester", "open-sesame"
 _ACCOUNT = "postgres"
 """Whom a server runs as when the tests run as root, which PostgreSQL refuses."""
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """A PostgreSQL server that wants a password. It never waits for the disk: what a killed process has written stays
     with the system, and no test cuts the power.
     """
 
     def __init__(self) -> None:
-        self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="alchemy-postgres-"))
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(Path(tempfile.mkdtemp(prefix="alchemy-postgres-")))
         _give_away(self.folder)
 
     def url(self, port: int | None = None, *, schema: str) -> str:
@@ -52,13 +50,6 @@ class PostgresServer:
             if time.monotonic() > end:
                 raise RuntimeError(f"postgres did not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.05)
-
-    def kill(self) -> None:
-        """End it at once, without letting it put anything in order."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
     def remove(self) -> None:
         """End it and remove its folder."""
