@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import errno
 import os
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.amounts import amount
-from tests.unit.engine import world
+from tests.unit.engine.place import UNIT, Place
 from tests.unit.engine.test_crash import (
     fixed_name,
     fixed_name_replaced,
@@ -20,18 +17,16 @@ from tests.unit.engine.test_crash import (
     two_changed,
     two_replaced,
 )
-from tests.unit.engine.world import Cloud, Program, deploy, nothing
+from tests.unit.engine.world import Cloud, deploy, nothing
 
 from alchemy.opening import destroy_unit
-from alchemy.state import Record
 from alchemy.stores import FileStore
 from alchemy.stores._disk import Disk
-from alchemy.testing.checks import check_converged, check_destroyed, check_idle, check_owned, check_prefix, files
+from alchemy.testing.checks import files
 from alchemy.testing.faults import Faults
 from alchemy.testing.store import FaultyStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.torture]
-UNIT = "app/dev"
 STORIES = {
     "create": (nothing, two),
     "update": (two, two_changed),
@@ -123,61 +118,25 @@ class MortalDisk(QuickDisk):
         super().rmdir(path)
 
 
-class Place:
-    """A folder with state, and the cloud that goes with it."""
+class Folder(Place):
+    """A folder with state."""
 
     def __init__(self, root: Path) -> None:
-        world.reset()
+        super().__init__()
         self.root = root
 
-    def process(self, disk: Disk | None = None, faults: Faults | None = None) -> FaultyStore:
-        """Start a process; the cloud's calls are its own from now on."""
-        world.cloud.faults = faults or Faults()
-        return FaultyStore(FileStore(self.root, disk=disk or QuickDisk()), world.cloud.faults)
+    def store(self) -> FileStore:
+        """Open it on a disk that nobody waits for."""
+        return FileStore(self.root, disk=QuickDisk())
 
-    async def records(self) -> dict[str, Record]:
-        """Give what a reader finds."""
-        reader = FileStore(self.root, disk=QuickDisk())
-        try:
-            return dict(await reader.all(""))
-        finally:
-            await reader.deinit()
+    def mortal(self, at: int) -> FaultyStore:
+        """Start a process that dies at one of its calls of the disk."""
+        faults = Faults()
+        return self._started(FileStore(self.root, disk=MortalDisk(at, faults)), faults)
 
-    async def killed(self, store: FaultyStore, work: Any) -> bool:
-        """Let a process run until it dies; say whether it did, having checked what it left."""
-        with contextlib.suppress(BaseException):
-            await work
-        for _ in range(20):
-            await asyncio.sleep(0)
-        died = store.faults.crashed
-        if died:
-            inner = store.inner
-            assert isinstance(inner, FileStore)
-            await asyncio.to_thread(inner.abandon, kept=False)
-            found = await self.records()
-            if UNIT in store.histories:
-                reader = FileStore(self.root, disk=QuickDisk())
-                check_prefix(store.histories[UNIT], found, await reader.backups(UNIT))
-                await reader.deinit()
-            check_owned(world.cloud, found)
-        return died
-
-    async def deploy(self, program: Program) -> None:
-        """Run a program in a process that lives, and once more: then there is nothing to do."""
-        await deploy(program, self.process())
-        check_converged(world.cloud, await self.records())
-        before = files(self.root)
-        world.cloud.forget()
-        again = self.process()
-        await deploy(program, again)
-        if program is not nothing:
-            check_idle(world.cloud, again)
-        assert files(self.root) == before
-
-    async def destroy(self) -> None:
-        """Destroy everything in a process that lives."""
-        await destroy_unit(UNIT, state_store=self.process(), retry_delay=0.001)
-        check_destroyed(world.cloud, await self.records())
+    async def traces(self) -> object:
+        """Give every file."""
+        return files(self.root)
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -185,7 +144,7 @@ async def test_killed_at_every_call(cloud: Cloud, tmp_path: Path, story: str) ->
     """What is found is an exact prefix of the commits; the next run converges, whatever it is."""
     before, after = STORIES[story]
     for instant in range(400):
-        place = Place(tmp_path / str(instant))
+        place = Folder(tmp_path / str(instant))
         await deploy(before, place.process())
         store = place.process()
         store.faults.crash(at=instant)
@@ -199,7 +158,7 @@ async def test_killed_at_every_call(cloud: Cloud, tmp_path: Path, story: str) ->
 async def test_a_destroy_killed_at_every_call(cloud: Cloud, tmp_path: Path) -> None:
     """It is finished by the next destroy, or everything is made anew by the next deploy."""
     for instant in range(400):
-        place = Place(tmp_path / str(instant))
+        place = Folder(tmp_path / str(instant))
         await deploy(two, place.process())
         store = place.process()
         store.faults.crash(at=instant)
@@ -216,10 +175,9 @@ async def test_killed_at_every_call_of_the_disk(cloud: Cloud, tmp_path: Path, st
     """In the middle of a group of commits, of a fold, of a backup: what was acknowledged is there, all is whole."""
     before, after = STORIES[story]
     for at in range(600):
-        place = Place(tmp_path / str(at))
+        place = Folder(tmp_path / str(at))
         await deploy(before, place.process())
-        faults = Faults()
-        store = place.process(MortalDisk(at, faults), faults)
+        store = place.mortal(at)
         died = await place.killed(store, deploy(after, store))
         await place.deploy(after)
         if not died:
@@ -234,7 +192,7 @@ async def test_killed_again_while_it_recovers(cloud: Cloud, tmp_path: Path) -> N
     for first in range(2, 400, amount(9, 1)):
         for second in range(first % 2, 400, amount(9, 1)):
             number += 1
-            place = Place(tmp_path / str(number))
+            place = Folder(tmp_path / str(number))
             await deploy(two, place.process())
             store = place.process()
             store.faults.crash(at=first)
