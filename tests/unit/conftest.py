@@ -1,8 +1,13 @@
-"""What unit tests share: imports as `tests.unit.…` wherever pytest was started, and the engine's scripted cloud."""
+"""What unit tests share: imports as `tests.unit.…` wherever pytest was started, the engine's scripted cloud,
+and a place where root is nobody."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -45,3 +50,21 @@ def store(cloud: Cloud) -> Store:
     from tests.unit.engine.world import Store
 
     return Store()
+
+
+@pytest.fixture
+def nobodys() -> Iterator[Path]:
+    """Give a folder of a user to whom permissions apply, and be that user: root may do anything."""
+    folder = Path(tempfile.mkdtemp())
+    root = os.geteuid() == 0
+    if root:
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        for inner, _, _ in os.walk(folder):
+            os.chmod(inner, 0o700)
+        shutil.rmtree(folder)

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from alchemy.errors import DeclarationError, Gone
-from alchemy.fs._paths import Folders, absolute_file, folders_of, in_the_way, look, refused
-from alchemy.fs._removal import removals_of
+from alchemy.fs._paths import Folders, absolute_file, folders_of, look_for_file, refused
+from alchemy.fs._removal import delete_file
 from alchemy.fs._writing import INLINE, put, write_all
 from alchemy.provider import Context, Provider
 from alchemy.resource import Resource, output, prop
@@ -83,19 +83,14 @@ class CopyFileProvider(Provider[CopyFile]):
     async def update(self, ctx: Context[CopyFile], want: CopyFile, have: CopyFile) -> CopyFile:
         """Copy again."""
         path = have.absolute_path
-        found = look(path, "cannot look at")
+        found = look_for_file(path)
         if found is None:
             raise Gone(f"{path} is gone")
-        if not stat.S_ISREG(found.st_mode):
-            raise in_the_way(path, found, "a file")
         return await _copy(ctx, want, path, exclusive=False)
 
     async def delete(self, ctx: Context[CopyFile], have: CopyFile) -> None:
         """Delete the copy, whatever it holds by now, and the empty folders made for it."""
-        path = have.absolute_path
-        removals = await removals_of(ctx)
-        if not await removals.remove(path, ctx.data):
-            ctx.log(f"{path} was gone already")
+        await delete_file(ctx, have.absolute_path)
 
 
 def _place(want: CopyFile) -> str:
@@ -167,11 +162,9 @@ def _read(fd: int, source: str) -> bytes:
 
 
 async def _observe(ctx: Context[CopyFile], path: str) -> CopyFile | None:
-    found = look(path, "cannot look at")
+    found = look_for_file(path)
     if found is None:
         return None
-    if not stat.S_ISREG(found.st_mode):
-        raise in_the_way(path, found, "a file")
     digest = _digest(path) if found.st_size <= INLINE else await asyncio.to_thread(_digest, path)
     return ctx.result(absolute_path=path, size=found.st_size, sha256=digest)
 

@@ -11,8 +11,8 @@ import os
 import stat
 
 from alchemy.errors import DeclarationError, Gone
-from alchemy.fs._paths import Folders, absolute_file, check_mode, folders_of, in_the_way, look, refused
-from alchemy.fs._removal import removals_of
+from alchemy.fs._paths import Folders, absolute_file, check_mode, folders_of, look_for_file, refused
+from alchemy.fs._removal import delete_file
 from alchemy.fs._writing import INLINE, put, write_all
 from alchemy.provider import Context, Provider
 from alchemy.resource import Resource, output, prop
@@ -74,11 +74,9 @@ class FileProvider(Provider[File]):
     async def update(self, ctx: Context[File], want: File, have: File) -> File:
         """Write it if the contents on disk are others, else set its permissions."""
         path = have.absolute_path
-        found = look(path, "cannot look at")
+        found = look_for_file(path)
         if found is None:
             raise Gone(f"{path} is gone")
-        if not stat.S_ISREG(found.st_mode):
-            raise in_the_way(path, found, "a file")
         content, mode = _bytes(want), _mode(want)
         if found.st_size != len(content) or await _load(path, found.st_size) != content:
             return await _write(ctx, want, path, exclusive=False)
@@ -91,10 +89,7 @@ class FileProvider(Provider[File]):
 
     async def delete(self, ctx: Context[File], have: File) -> None:
         """Delete it, whatever it holds by now, and the empty folders made for it."""
-        path = have.absolute_path
-        removals = await removals_of(ctx)
-        if not await removals.remove(path, ctx.data):
-            ctx.log(f"{path} was gone already")
+        await delete_file(ctx, have.absolute_path)
 
 
 def _place(want: File) -> str:
@@ -141,11 +136,9 @@ def _result(ctx: Context[File], want: File, path: str, content: bytes) -> File:
 
 async def _observe(ctx: Context[File], file: File, path: str) -> File | None:
     """Give the file at `path` with its contents and mode as they are."""
-    found = look(path, "cannot look at")
+    found = look_for_file(path)
     if found is None:
         return None
-    if not stat.S_ISREG(found.st_mode):
-        raise in_the_way(path, found, "a file")
     content = await _load(path, found.st_size)
     mode = stat.S_IMODE(found.st_mode)
     observed = _result(ctx, file, path, content)

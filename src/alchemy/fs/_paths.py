@@ -96,6 +96,18 @@ def look(path: str, doing: str) -> os.stat_result | None:
         raise refused(error, doing, path) from error
 
 
+def look_for_file(path: str) -> os.stat_result | None:
+    """Look for a file at a path, without following a symbolic link there; `None` when nothing is.
+
+    Raises:
+        ProviderError: something else is there, or it cannot be known.
+    """
+    found = look(path, "cannot look at")
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        raise in_the_way(path, found, "a file")
+    return found
+
+
 def exists(path: str) -> AlreadyExists:
     """Say that a path is taken, by something that appeared after `find` had looked."""
     return AlreadyExists(f"{path} exists already", hint="choose another path, or adopt what is there")

@@ -126,3 +126,10 @@ def removals_of(ctx: Context[Any]) -> Awaitable[Removals]:
         return Removals(await folders_of(ctx))
 
     return ctx.shared("alchemy.fs.removals", make)
+
+
+async def delete_file(ctx: Context[Any], path: str) -> None:
+    """Delete a file, whatever it holds by now, and the empty folders made for it; gone already is success."""
+    removals = await removals_of(ctx)
+    if not await removals.remove(path, ctx.data):
+        ctx.log(f"{path} was gone already")

@@ -129,10 +129,9 @@ class Folder(Place):
         """Open it on a disk that nobody waits for."""
         return FileStore(self.root, disk=QuickDisk())
 
-    def mortal(self, at: int) -> FaultyStore:
-        """Start a process that dies at one of its calls of the disk."""
-        faults = Faults()
-        return self._started(FileStore(self.root, disk=MortalDisk(at, faults)), faults)
+    def on(self, disk: Disk, faults: Faults | None = None) -> FaultyStore:
+        """Start a process on a disk of its own."""
+        return self._started(FileStore(self.root, disk=disk), faults or Faults())
 
     async def traces(self) -> object:
         """Give every file."""
@@ -177,7 +176,8 @@ async def test_killed_at_every_call_of_the_disk(cloud: Cloud, tmp_path: Path, st
     for at in range(600):
         place = Folder(tmp_path / str(at))
         await deploy(before, place.process())
-        store = place.mortal(at)
+        faults = Faults()
+        store = place.on(MortalDisk(at, faults), faults)
         died = await place.killed(store, deploy(after, store))
         await place.deploy(after)
         if not died:

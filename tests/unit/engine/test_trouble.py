@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from tests.unit.engine import world
+from tests.unit.engine.place import UNIT
 from tests.unit.engine.test_crash import fixed_name, fixed_name_replaced, two, two_changed, two_replaced
-from tests.unit.engine.test_crash_files import UNIT, Place, QuickDisk
+from tests.unit.engine.test_crash_files import Folder, QuickDisk
 from tests.unit.engine.world import Cloud, Program, Store, Thing, deploy, nothing
 
 from alchemy.errors import AlchemyError
@@ -120,11 +121,11 @@ class RefusingDisk(QuickDisk):
 async def test_a_disk_that_fails_ends_the_run(cloud: Cloud, tmp_path: Path) -> None:
     """At whatever sync: a clear error, no call without an intent that is durable, and the next run converges."""
     for after in range(60):
-        place = Place(tmp_path / str(after))
+        place = Folder(tmp_path / str(after))
         await deploy(two, place.process())
         failed: list[str] = []
         try:
-            await deploy(two_replaced, place.process(RefusingDisk(after)))
+            await deploy(two_replaced, place.on(RefusingDisk(after)))
         except* AlchemyError as group:
             failed += [str(error) for error in _leaves(group)]
         assert not failed or any("cannot" in message for message in failed), failed
@@ -144,7 +145,7 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 async def test_readers_of_a_live_run_miss_nothing(cloud: Cloud, tmp_path: Path) -> None:
     """While a run writes and folds, whoever reads finds a prefix of its commits with all that was acknowledged."""
-    place = Place(tmp_path)
+    place = Folder(tmp_path)
 
     async def many(_app: Any) -> None:
         for n in range(40):

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -72,21 +68,3 @@ class Bench:
 def bench() -> Bench:
     """Give a bench."""
     return Bench()
-
-
-@pytest.fixture
-def nobodys() -> Iterator[Path]:
-    """Give a folder of a user to whom permissions apply, and be that user: root may do anything."""
-    folder = Path(tempfile.mkdtemp())
-    root = os.geteuid() == 0
-    if root:
-        os.chown(folder, 65534, 65534)
-        os.seteuid(65534)
-    try:
-        yield folder
-    finally:
-        if root:
-            os.seteuid(0)
-        for inner, _, _ in os.walk(folder):
-            os.chmod(inner, 0o700)
-        shutil.rmtree(folder)
