@@ -74,6 +74,7 @@ lock: $(STAMPS)/dev ## Pin the dependencies again (to the newest: ARGS=--upgrade
 	@$(BIN)/uv pip compile --quiet $(ARGS) --universal --generate-hashes --all-extras --python-version 3.11 \
 		--no-emit-index-url --custom-compile-command 'make lock' \
 		--output-file requirements/dev.txt pyproject.toml requirements/dev.in
+	@cd requirements/azurite && npm $(if $(findstring --upgrade,$(ARGS)),update,install) --package-lock-only --no-audit --no-fund
 
 .PHONY: clean
 clean: ## Remove the environment and what the tools left (not the user's cache, nor any .alchemy)

@@ -19,7 +19,8 @@ from tests.integration.stores.servers.base import Server
 
 from alchemy.local._npm import npm_command
 
-VERSION = "3.37.0"
+PINNED = Path(__file__).parents[4] / "requirements" / "azurite"
+FILES = ("package.json", "package-lock.json")
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # everybody's
 CONTAINER = "state"
@@ -63,17 +64,25 @@ class AzureServer(Server):
 
 
 def installed() -> Path:
-    """Give the folder that Azurite is installed in, after installing it if need be: a minute."""
+    """Give the folder that Azurite is installed in, after installing it if need be: a minute.
+
+    It is installed with the versions that are locked: what its packages allow changes from day to day, also to what
+    some registry or another npm cannot install.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alchemy-development"
-    folder = cache / f"azurite-{VERSION}"
+    digest = hashlib.sha256(b"".join((PINNED / name).read_bytes() for name in FILES)).hexdigest()
+    folder = cache / f"azurite-{digest[:12]}"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "azurite.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             new = folder.with_name(f"{folder.name}.new")
             shutil.rmtree(new, ignore_errors=True)
+            new.mkdir()
+            for name in FILES:
+                shutil.copy(PINNED / name, new)
             quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            subprocess.run([*npm_command(), "install", "--prefix", str(new), *quiet, f"azurite@{VERSION}"], check=True)
+            subprocess.run([*npm_command(), "ci", "--prefix", str(new), *quiet], check=True)
             new.rename(folder)
     return folder
 
