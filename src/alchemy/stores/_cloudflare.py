@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import os
 import re
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,12 +19,12 @@ from alchemy.secret import Secret
 from alchemy.stores import service
 from alchemy.stores._patience import PATIENCE
 from alchemy.stores._service_client import TOKEN, ServiceClient, check_version, join_rows
+from alchemy.stores._service_pieces import content_of, pieces_of, shares_of
 from alchemy.stores._urls import Place, parse, with_options, without_credentials
 from alchemy.stores.backed import BackedStore
 from alchemy.stores.backend import BlobKind, Blocked, Commit, Ending, Taken, Unreachable
 
 _PREFIX = "cloudflare+"
-_PIECE = 1 << 20
 _PIECES = 8
 _TRIES = 10
 _SCRIPT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -203,7 +201,7 @@ class ServiceBackend:
         return _lease(await self._ask("renew", _named(lease), ttl, chain=lease.unit, lease=lease))
 
     async def release(self, lease: Lease, log: Ending | None = None) -> None:
-        pieces = list(_pieces(f"{log.part}-", log.lines)) if log is not None and log.lines else []
+        pieces = list(pieces_of(f"{log.part}-", log.lines)) if log is not None and log.lines else []
         last: dict[str, Any] | None = None
         if log is not None and pieces:
             first = pieces[:-_PIECES]
@@ -257,8 +255,13 @@ class ServiceBackend:
         last = self._commits.get(key)
         if last is None or last.nonce != commit.nonce:
             last = self._commits[key] = _Numbered(commit.nonce, last.number + 1 if last else 1)
-        puts = {fqn: row.decode() for fqn, row in commit.puts.items()}
+        *ahead, puts = shares_of(commit.puts, self.max_bytes)
+        for some in ahead:
+            part: dict[str, Any] = {"number": last.number, "clear": None, "drops": [], "puts": some}
+            await self._ask("stage", _named(lease), part, chain=unit, lease=lease)
         asked = {"number": last.number, "clear": commit.clear, "drops": commit.drops, "puts": puts}
+        if ahead:  # a service that knows no such thing has refused the first of them
+            asked["staged"] = sum(map(len, ahead))
         method = "commit" if commit.clear is None else "clearScope"
         await self._ask(method, _named(lease), asked, chain=unit, lease=lease)
 
@@ -267,7 +270,7 @@ class ServiceBackend:
         await self._ask("check", _named(lease), chain=lease.unit, lease=lease)
 
     async def save(self, lease: Lease, unit: str, kind: BlobKind, name: str, content: bytes) -> bool:
-        pieces = list(_pieces("", content))
+        pieces = list(pieces_of("", content))
         blob = {"kind": kind, "name": name, "digest": hashlib.sha256(content).hexdigest()}
         kept = True
         for start in range(0, len(pieces), _PIECES):
@@ -279,7 +282,7 @@ class ServiceBackend:
         return kept
 
     async def append(self, unit: str, name: str, part: str, lines: bytes) -> None:
-        await self._append(unit, name, list(_pieces(f"{part}-", lines)))
+        await self._append(unit, name, list(pieces_of(f"{part}-", lines)))
 
     async def _append(self, unit: str, name: str, pieces: Sequence[tuple[str, str]]) -> None:
         for start in range(0, len(pieces), _PIECES):
@@ -296,7 +299,7 @@ class ServiceBackend:
             page: dict[str, Any] | None = await self._ask("fetch", kind, name, after, chain=unit)
             if page is None:
                 return None
-            content += b"".join(zlib.decompress(base64.b64decode(text)) for text in page["rows"])
+            content += content_of(page["rows"])
             after = page["next"]
         return bytes(content)
 
@@ -320,13 +323,6 @@ class ServiceBackend:
             f"{foreign} in {self.url} was written by Alchemy for TypeScript",
             hint="use another application or stage, and take its state over with: alchemy state import",
         )
-
-
-def _pieces(prefix: str, content: bytes) -> Iterator[tuple[str, str]]:
-    """Cut a blob into pieces that fit into rows; each can be read by itself."""
-    for number, start in enumerate(range(0, max(len(content), 1), _PIECE)):
-        compressed = zlib.compress(content[start : start + _PIECE], 1)
-        yield f"{prefix}{number:06d}", base64.b64encode(compressed).decode()
 
 
 def _named(lease: Lease) -> dict[str, Any]:

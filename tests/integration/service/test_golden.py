@@ -3,7 +3,7 @@
 A file for a new version, made before its release and never changed after it:
 
 ```
-python -m tests.integration.service.test_golden > tests/integration/service/golden-v4.ndjson
+python -m tests.integration.service.test_golden > tests/integration/service/golden-v5.ndjson
 ```
 """
 
@@ -25,6 +25,7 @@ from alchemy.errors import LockedError
 from alchemy.ports import LogEnd
 from alchemy.state import STAGE_KIND, Application
 from alchemy.stores import CloudflareStateStore
+from alchemy.stores._cloudflare import ServiceBackend
 from alchemy.stores._service_client import ServiceClient
 from alchemy.testing.contract import UNIT, a_resource, a_scope, an_owner
 
@@ -75,6 +76,8 @@ async def run(url: str) -> None:
     await store.save_backup(lease, name, b"{}")
     await store.set(lease, a_scope(UNIT, STAGE_KIND), *(a_resource(f"{UNIT}/{id}") for id in ("a", "b", "c")))
     await store.set(lease, a_resource(f"{UNIT}/a", props={"size": 2}), drop=[f"{UNIT}/b"])
+    with patch.object(ServiceBackend, "max_bytes", 1):
+        await store.set(lease, *(a_resource(f"{UNIT}/{id}") for id in ("a", "d")))
     await store.append_log(UNIT, "run.ndjson", b"{}\n")
     await store.renew(lease)
     with pytest.raises(LockedError):

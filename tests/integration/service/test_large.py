@@ -59,7 +59,7 @@ async def test_nothing_is_an_object_too(shared: Client, keys: list[str]) -> None
 
 @pytest.mark.usefixtures("tight")
 async def test_more_records_than_memory_holds(tmp_path: Path, open_service: Open) -> None:
-    """50 MB in 16,000 records go through 48 MB of memory; so do 130 MB in 128, which are 200,000 records as usual."""
+    """A commit of 50 MB, in 16,000 records, goes through 48 MB of memory; so does reading them, in each of the ways."""
     async with open_service(tmp_path) as client:
         before = client.service.workerd_pid
         lease = await client.take(UNIT, "n")
@@ -67,8 +67,9 @@ async def test_more_records_than_memory_holds(tmp_path: Path, open_service: Open
         for number in range(16):
             ids = range(number * 1000, (number + 1) * 1000)
             puts = {f"{UNIT}/r{id:05d}": json.dumps({"id": id, "text": "x" * 3200}) for id in ids}
-            await client.commit(lease, number + 1, puts)
             texts |= puts
+            some: dict[str, Any] = {"number": 1, "clear": None, "drops": [], "puts": puts, "staged": 15_000}
+            await client("stage" if number < 15 else "commit", lease, some)
         assert await client.load() == texts
         assert await client("list") == [fqn.rpartition("/")[2] for fqn in texts]
         assert await client("count") == len(texts)
@@ -88,11 +89,20 @@ async def test_reading_many_and_large_ones(shared: Client) -> None:
     records = [a_resource(f"reading/prod/r{number}", props={"text": str(number % 10) * 3 * MIB}) for number in range(5)]
     for record in records:
         await store.set(lease, record)
-    with pytest.raises(StateError, match="more than 15728640 bytes") as refused:
-        await store.set(lease, *records)
-    assert "at once" in (refused.value.hint or "")
     names = [f"reading/prod/none{number}" for number in range(1500)] + [record.fqn for record in records]
     assert {fqn: found.props for fqn, found in (await store.get_batch(names)).items()} == {
         record.fqn: record.props for record in records
     }
+    await store.deinit()
+
+
+async def test_one_record_that_is_too_large(shared: Client) -> None:
+    """A record that does not fit into a request by itself is refused, and nothing of its commit is written."""
+    store = CloudflareStateStore(shared.service.url, state_token=TOKEN)
+    lease = await store.acquire("huge/prod", owner=an_owner(), timeout=0)
+    huge = [a_resource(f"huge/prod/r{number}", props={"text": "x" * number * 16 * MIB}) for number in range(2)]
+    with pytest.raises(StateError, match="more than 15728640 bytes") as refused:
+        await store.set(lease, *huge)
+    assert "smaller records" in (refused.value.hint or "")
+    assert await shared.load("huge/prod") == {}
     await store.deinit()

@@ -67,6 +67,9 @@ async def test_other_verbs_and_paths(shared: Client) -> None:
         b'{"method": "release", "params": [], "context": {"chain": ["a"]}}',
         b'{"method": "append", "params": [1], "context": {"chain": ["a"]}}',
         b'{"method": "renew", "params": [{"chain": "a", "token": 1}], "context": {"chain": ["a"]}}',
+        b'{"method": "take", "params": [null], "context": {"chain": ["a"]}}',
+        b'{"method": "release", "params": [{}], "context": {"chain": ["a"]}}',
+        b'{"method": "append", "params": ["run", {"0": {}}], "context": {"chain": ["a"]}}',
     ],
 )
 async def test_malformed(shared: Client, body: bytes) -> None:

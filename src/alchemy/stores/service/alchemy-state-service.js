@@ -9,7 +9,7 @@
 // transaction. Nothing that eviction loses is relied on.
 
 import { DurableObject } from "cloudflare:workers";
-const VERSION = 3; // goes up with whatever clients can notice
+const VERSION = 4; // goes up with whatever clients can notice
 const MAX_BODY = 15 * 1024 * 1024; // bytes; a call to an object may have 32 MiB, at two bytes a character
 const MAX_PART = 480_000; // characters: at most 1.92 MB of the 2 MB that a row may have
 const MAX_PAGE = 6_000_000; // UTF-16 units of rows in one answer
@@ -51,6 +51,7 @@ const named = (owner) => `${owner.user}@${owner.host} (pid ${owner.pid}), ${owne
 const isText = (value) => typeof value === "string";
 const isTexts = (value) => Array.isArray(value) && value.every(isText);
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+const hasTexts = (value) => isObject(value) && isTexts(Object.values(value));
 const within = (fqn, chain) => fqn === chain || fqn.startsWith(`${chain}/`);
 const unitOf = (fqn) => fqn.split("/").slice(0, fqn.split("/")[1] === "test" ? 3 : 2).join("/");
 const cut = (fqn) => [fqn.slice(0, fqn.lastIndexOf("/")), fqn.slice(fqn.lastIndexOf("/") + 1)];
@@ -125,7 +126,7 @@ function checked(body) {
   const chain = body?.context?.chain;
   want(isText(method) && Array.isArray(params), "The body has to be {method, params, context: {chain}}");
   want(isTexts(chain) && chain.every((part) => part && !part.includes("/")), "context.chain has to be a list of names");
-  return { method, params, chain };
+  return { method, params: params.map((param) => param ?? undefined), chain }; // what is left out has defaults
 }
 async function answerTo(env, method, params, chain) {
   if (method === "version") return success({ version: VERSION, schema: SCHEMA });
@@ -135,7 +136,6 @@ async function answerTo(env, method, params, chain) {
   want(ofAll || (chain.length > 0 && method !== "applications"), `${method} is not for the chain [${chain}]`);
   return objectOf(env, chain[0] ?? INDEX).perform(chain[0], ofAll ? "applications" : method, params, chain.join("/"));
 }
-
 // One application.
 export class Store extends DurableObject {
   constructor(context, env) {
@@ -189,7 +189,6 @@ export class Store extends DurableObject {
 const LEASES = "SELECT * FROM locks WHERE owner IS NOT NULL";
 const leaseOf = ({ chain, token, owner, since, renewed, ttl }) =>
   ({ unit: chain, token, owner: JSON.parse(owner), since, deadline: (renewed + ttl) / 1000 });
-
 // What Alchemy for TypeScript asks: the chain is a scope, a key is an id in it.
 class Scope {
   init = () => undefined;
@@ -202,10 +201,7 @@ class Scope {
     const scopes = this.column(`SELECT DISTINCT scope FROM records WHERE ${BELOW}`, ...below(this.chain));
     return [...new Set(scopes.map((scope) => scope.slice(this.chain.length + 1).split("/")[0]))];
   }
-  getBatch(keys) {
-    want(isTexts(keys), "getBatch takes a list of ids");
-    return this.answerWith(keys);
-  }
+  getBatch = (keys) => want(isTexts(keys), "getBatch takes a list of ids") ?? this.answerWith(keys);
   // Each record is whole; what is written while the answer is on its way may be in it, or not.
   *answerWith(keys) {
     let [piece, comma] = [JSON.stringify(success({})).slice(0, -2), ""];
@@ -218,10 +214,7 @@ class Scope {
     }
     yield `${piece}}}`;
   }
-  get(key) {
-    want(isText(key), "get takes an id");
-    return JSON.parse(this.textOf(key) || "null") ?? undefined;
-  }
+  get = (key) => want(isText(key), "get takes an id") ?? JSON.parse(this.textOf(key) || "null") ?? undefined;
   set(key, state) {
     want(key && isObject(state), "set takes an id and a state");
     this.delete(key);
@@ -251,8 +244,7 @@ class Scope {
   isHeld = (lock) => Date.now() - lock.renewed < lock.ttl;
   around = (chain) => [...this.run(LEASES)].filter((lock) => within(lock.chain, chain) || within(chain, lock.chain));
   write(scope, id, text, origin) {
-    const unit = unitOf(`${scope}/${id}`);
-    const parts = partsOf(text);
+    const [unit, parts] = [unitOf(`${scope}/${id}`), partsOf(text)];
     const query = `INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)
       ON CONFLICT DO UPDATE SET origin = excluded.origin, text = excluded.text`;
     for (const [part, piece] of parts.entries()) this.run(query, scope, id, part, unit, origin, piece);
@@ -270,10 +262,9 @@ class Scope {
   takeAway = ({ chain }, lost) =>
     this.run("UPDATE locks SET owner = NULL, lost = ?, renewed = ? WHERE chain = ?", lost, Date.now(), chain);
 }
-
 // What Alchemy for Python asks: the chain is an application, a unit, or what is leased.
 class Leased extends Scope {
-  application = (app = this.chain) => this.one("SELECT text FROM applications WHERE app = ?", app)?.text ?? null;
+  application = () => this.one("SELECT text FROM applications WHERE app = ?", this.chain.split("/")[0])?.text ?? null;
   check = (lease) => this.held(lease) && undefined;
   locks = () => this.around(this.chain).filter(this.isHeld).map(leaseOf);
   lock = (chain) => this.one(`${LEASES} AND chain = ?`, chain);
@@ -292,13 +283,14 @@ class Leased extends Scope {
       if (holder) return { holder: leaseOf(holder) };
       for (const lock of around) this.takeAway(lock, `: ${named(owner)} has taken ${this.chain} since ${moment()}`);
       this.run("DELETE FROM locks WHERE owner IS NULL AND renewed < ?", Date.now() - KEEP_LOST);
+      const torn = "kind IN ('aside', 'backups', 'staged') AND digest NOT IN (SELECT digest FROM blobs WHERE unit = ?)";
+      this.run(`DELETE FROM pieces WHERE unit = ? AND ${torn}`, this.chain, this.chain);
       this.run("UPDATE fence SET token = token + 1");
       const row = [this.chain, nonce, JSON.stringify(owner), moment(), ttl * 1000, Date.now()];
       this.run("INSERT OR REPLACE INTO locks SELECT ?, token, ?, ?, ?, ?, ?, 0, NULL FROM fence", ...row);
     }
     const page = unitOf(this.chain) === this.chain ? this.load(0) : null;
-    const application = this.application(this.chain.split("/")[0]);
-    return { lease: leaseOf(this.lock(this.chain)), page, application, logs: this.names("logs") };
+    return { lease: leaseOf(this.lock(this.chain)), page, application: this.application(), logs: this.names("logs") };
   }
   renew(lease, ttl) {
     want(this.held(lease) && ttl > 0, "renew needs a ttl");
@@ -306,14 +298,14 @@ class Leased extends Scope {
     return leaseOf(this.lock(lease.chain));
   }
   release(lease, log = null, drop = []) {
-    want(isObject(lease), "release takes a lease, a log or null, and names of logs to drop");
+    want(Number.isInteger(lease?.token), "release takes a lease, a log or null, and names of logs to drop");
     if (log !== null) this.append(log.name, log.pieces);
     this.discard("logs", drop);
     const { token, owner, since } = this.lock(this.chain) ?? {};
-    if (token === lease.token) this.takeAway(lease, `: ${named(JSON.parse(owner))} had it since ${since}`);
+    if (token === lease.token) this.takeAway(this, `: ${named(JSON.parse(owner))} had it since ${since}`);
   }
   break(why) {
-    if (this.lock(this.chain)) this.takeAway({ chain: this.chain }, why);
+    if (this.lock(this.chain)) this.takeAway(this, why);
   }
   held(lease) {
     const { chain, token } = lease ?? {};
@@ -346,32 +338,40 @@ class Leased extends Scope {
     return { ...page, writes, rows: page.rows.map(({ scope, id, origin, text }) => [`${scope}/${id}`, text, origin]) };
   }
   // `number` counts the commits under a lease: one that was asked for twice, and comes late, changes nothing.
-  commit(lease, { number, clear, drops, puts } = {}) {
+  commit(lease, { number, clear, drops, puts, staged = 0 } = {}, isAhead = false) {
     const lock = this.held(lease);
-    want(Number.isInteger(number) && isTexts(drops) && isObject(puts), "a commit has a number, drops and puts");
-    for (const fqn of [...(clear === null ? [] : [clear]), ...drops, ...Object.keys(puts)]) {
+    want(Number.isInteger(number) && isTexts(drops) && hasTexts(puts), "a commit has a number, drops and puts");
+    const gone = clear === null ? drops : [clear, ...drops];
+    for (const fqn of [...gone, ...Object.keys(puts)]) {
       want(isText(fqn) && within(fqn, lease.chain) && unitOf(fqn) === this.chain, `${fqn} is not in ${lease.chain}`);
     }
     if (number <= lock.number) return;
+    const [rows, name] = [Object.entries(puts), `${lease.token}.${number}`];
+    if (isAhead) return rows.forEach(([fqn, text]) => this.keep("staged", name, fqn, partsOf(text)));
     this.run("UPDATE locks SET number = ? WHERE chain = ?", number, lease.chain);
     if (clear !== null) this.clear(clear);
-    for (const fqn of clear === null ? drops : [clear, ...drops]) this.drop(...cut(fqn));
-    for (const [fqn, text] of Object.entries(puts)) this.write(...cut(fqn), `${text}`, 0);
+    for (const fqn of gone) this.drop(...cut(fqn));
+    for (const [fqn, text] of rows) this.write(...cut(fqn), text, 0);
+    const from = "FROM pieces WHERE unit = ? AND kind = 'staged' AND name = ?";
+    const fqns = staged ? this.column(`SELECT DISTINCT digest ${from}`, this.chain, name) : [];
+    want(fqns.length === staged, `${fqns.length} puts came ahead, not ${staged}`);
+    const texts = (fqn) => this.column(`SELECT text ${from} AND digest = ? ORDER BY rowid`, this.chain, name, fqn);
+    for (const fqn of fqns) this.write(...cut(fqn), texts(fqn).join(""), 0);
+    if (staged) this.discard("staged", [name]);
   }
+  // The puts of a commit that is too large for one request come ahead of it; `staged` says how many those were.
+  stage = (lease, commit) => this.commit(lease, commit, true);
   // With a lease it is a commit that clears; without one Alchemy for TypeScript asks.
   clearScope = (lease, commit) => (lease ? this.commit(lease, commit) : super.clearScope());
   save(lease, { kind, name, digest, pieces, last } = {}) {
     this.held(lease);
-    want([kind, name, digest].every(isText) && isObject(pieces), "save needs kind, name, digest and pieces");
+    want(isTexts([kind, name, digest]) && hasTexts(pieces), "save needs kind, name, digest and pieces");
     const standing = this.blob(kind, name);
-    if (standing) return standing.digest === digest;
-    this.keep(kind, name, digest, pieces, last);
-    return true;
+    if (!standing) this.keep(kind, name, digest, pieces, last);
+    return !standing || standing.digest === digest;
   }
-  append(name, pieces) {
-    want(isText(name) && isObject(pieces), "a log has a name and pieces");
-    this.keep("logs", name, "", pieces, true);
-  }
+  append = (name, pieces) =>
+    want(isText(name) && hasTexts(pieces), "a log has a name and pieces") ?? this.keep("logs", name, "", pieces, true);
   keep(kind, name, digest, pieces, last) {
     const key = [this.chain, kind, name, digest];
     const insert = "INSERT OR IGNORE INTO pieces VALUES (?, ?, ?, ?, ?, ?)";
@@ -394,6 +394,6 @@ class Leased extends Scope {
   }
 }
 
-const WRITING = /^(set|delete|clearScope|createApplication|take|renew|release|break|commit|save|append|discard)$/;
+const WRITING = /^(set|delete|clearScope|createApplication|take|renew|release|break|stage|commit|save|append|discard)$/;
 const READING = `init deinit list listScopes count get getBatch all
   applications application check locks units load read names fetch`.split(/\s+/);
