@@ -67,6 +67,14 @@ def test_a_token_is_required(project: Project) -> None:
     assert not (project.folder / "kept").exists()
 
 
+@pytest.mark.parametrize("name", ["", "Notes", "a/b"])
+def test_a_name_that_no_worker_has(project: Project, name: str) -> None:
+    """It is refused before Cloudflare is asked."""
+    refused = project.run("state-service", "set-token", "--script-name", name, env={"ALCHEMY_STATE_TOKEN": TOKEN})
+    assert refused.returncode == 1
+    assert f"{name!r} cannot be the name of a Worker" in refused.stderr
+
+
 @pytest.mark.workerd
 def test_a_stage_is_reset_by_a_deploy(project: Project) -> None:
     """`force_update=true` in the URL clears what a deploy finds, which is said everywhere; nothing else clears."""

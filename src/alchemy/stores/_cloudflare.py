@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,6 +23,9 @@ from alchemy.stores._service_pieces import content_of, pieces_of, shares_of
 from alchemy.stores._urls import Place, parse, with_options, without_credentials
 from alchemy.stores.backed import BackedStore
 from alchemy.stores.backend import BlobKind, Blocked, Commit, Ending, Taken, Unreachable
+
+if TYPE_CHECKING:
+    from alchemy.stores._service_deploying import Deployed
 
 _PREFIX = "cloudflare+"
 _PIECES = 8
@@ -59,12 +62,8 @@ class CloudflareStateStore(BackedStore):
         force_update: bool = False,
     ) -> None:
         checked = None if address is None else _checked(address)
-        if not _SCRIPT.fullmatch(script_name):
-            raise ConfigurationError(
-                f"{script_name!r} cannot be the name of a Worker with an address",
-                hint="it has 1 to 63 of a-z, 0-9 and '-', and begins and ends with a letter or digit",
-            )
-        self._service = ServiceBackend(checked, checked_token(state_token), script_name)
+        script = checked_script(script_name)
+        self._service = ServiceBackend(checked, checked_token(state_token), script)
         super().__init__(self._service, patience=patience)
         self.force_update = force_update
 
@@ -89,7 +88,7 @@ class CloudflareStateStore(BackedStore):
 
     async def redeploy(self) -> Sequence[str]:
         """Upload the service again, unless it is newer; one at an address is whoever's runs it."""
-        return await self._portal.run(self._service.redeploy())
+        return await self._ask(self._service.redeploy)
 
     async def refuses_to_clear(self, lease: Lease, chain: str) -> int | None:
         """Ask whether the service can clear a chain; give its status when it cannot."""
@@ -129,14 +128,7 @@ class ServiceBackend:
         await self.close()
         address, version, notices = self._address, None, list[str]()
         if address is None:
-            from alchemy.stores._service_deploying import deploy
-
-            try:
-                address, version, notices = await deploy(self._script, self._token)
-            except ProviderError as error:
-                if error.retryable:
-                    raise Unreachable(error.message, hint=error.hint) from error
-                raise
+            address, version, notices = await self._deploy(force=False)
         self._client = ServiceClient(address, self._token, name=address)
         if version is None:
             found: dict[str, int] = await self._ask("version", chain="")
@@ -146,9 +138,18 @@ class ServiceBackend:
 
     async def redeploy(self) -> Sequence[str]:
         """Upload the service also when it is current. Gives what there is to say."""
+        return (await self._deploy(force=True)).notices if self._address is None else []
+
+    async def _deploy(self, *, force: bool) -> Deployed:
+        """Put the service on the account. Raises `Unreachable` when Cloudflare's API may do it a moment later."""
         from alchemy.stores._service_deploying import deploy
 
-        return (await deploy(self._script, self._token, force=True)).notices if self._address is None else []
+        try:
+            return await deploy(self._script, self._token, force=force)
+        except ProviderError as error:
+            if error.retryable:
+                raise Unreachable(error.message, hint=error.hint) from error
+            raise
 
     async def refuses_to_clear(self, lease: Lease, chain: str) -> int | None:
         """Ask for a clearing that counts as made already; give the status of a service that does not know what it is.
@@ -346,6 +347,16 @@ def checked_token(given: Secret[str] | str | None = None) -> Secret[str]:
             f'export {TOKEN}="$(openssl rand -hex 32)", and keep it',
         )
     return token
+
+
+def checked_script(name: str) -> str:
+    """Give what the service's Worker is called. Raises `ConfigurationError` when a Worker with an address cannot be."""
+    if not _SCRIPT.fullmatch(name):
+        raise ConfigurationError(
+            f"{name!r} cannot be the name of a Worker with an address",
+            hint="it has 1 to 63 of a-z, 0-9 and '-', and begins and ends with a letter or digit",
+        )
+    return name
 
 
 def _flag(place: Place, name: str, url: str) -> bool:

@@ -62,10 +62,11 @@ def set_token(script_name: str | None) -> None:
     Whoever shows another one is refused from then on. State stays as it is: the token encrypts nothing.
     """
     from alchemy.stores import service
-    from alchemy.stores._cloudflare import checked_token
+    from alchemy.stores._cloudflare import checked_script, checked_token
     from alchemy.stores._service_deploying import change_token
 
-    address = asyncio.run(change_token(script_name or service.SCRIPT, checked_token()))
+    script = service.SCRIPT if script_name is None else checked_script(script_name)
+    address = asyncio.run(change_token(script, checked_token()))
     click.echo(f"{address} takes the token in {_TOKEN}, and no other")
 
 
