@@ -151,16 +151,18 @@ class FileStore(Writing):
 
     async def release(self, lease: Lease, *, log: LogEnd | None = None) -> None:
         """Write what is queued and give the unit back; raise what went wrong with a write that nobody awaited."""
-        if log is not None:
-            await self._end_log(lease.unit, check_log_end(lease.unit, log))
+        ending = None if log is None else check_log_end(lease.unit, log)
         held = self._held(lease)
-        if held is None:
-            return
-        del self._units[lease.unit]
+        if held is not None:
+            del self._units[lease.unit]
         try:
-            await held.committer.flush()
+            if ending is not None:
+                await self._end_log(lease.unit, ending)
+            if held is not None:
+                await held.committer.flush()
         finally:
-            await self._run(held.close)
+            if held is not None:
+                await self._run(held.close)
 
     async def _end_log(self, unit: str, log: LogEnd) -> None:
         with contextlib.suppress(StateError):  # a log is not state

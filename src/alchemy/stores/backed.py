@@ -185,7 +185,8 @@ class BackedStore(Writing):
         taken: Taken | None = None
         if lease is not None:
             grip = self._held(lease)
-            taken = self._taken.pop(unit, None)
+            if lease.unit == unit:  # what came with another lease, that was lost, may be old
+                taken = self._taken.pop(unit, None)
             await grip.committer.flush()
         rows = taken.rows if taken is not None else None
         if rows is None:

@@ -231,6 +231,28 @@ async def test_letting_go_gives_everything_back(path: Path) -> None:
     await other.deinit()
 
 
+class Giving(SQLiteBackend):
+    """A backend that gives a unit's rows along with its lease."""
+
+    async def take(self, chain: str, *, owner: Owner, ttl: float, nonce: str) -> Taken | Blocked:
+        """Take a chain."""
+        taken = await super().take(chain, owner=owner, ttl=ttl, nonce=nonce)
+        return taken._replace(rows=await self.load(chain)) if isinstance(taken, Taken) else taken
+
+
+async def test_rows_that_came_with_a_lost_lease(store: BackedStore, path: Path) -> None:
+    """They are not what is loaded under another lease, around it, that was taken later."""
+    giving = BackedStore(Giving(path))
+    await giving.acquire(UNIT, owner=an_owner(), timeout=0)
+    await store.break_(UNIT)
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    await store.set(lease, a_resource(f"{UNIT}/c"))
+    await store.release(lease)
+    around = await giving.acquire("notes", owner=an_owner(), timeout=0)
+    assert f"{UNIT}/c" in (await giving.load(UNIT, lease=around)).records
+    await giving.deinit()
+
+
 LOG = "2026-11-21T09-00-00-000Z.ndjson"
 
 

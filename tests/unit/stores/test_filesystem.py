@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from alchemy.errors import LeaseLost, StateDamaged, StateError, StateTooNew
-from alchemy.ports import Lease
+from alchemy.ports import Lease, LogEnd
 from alchemy.state import STAGE_KIND, VERSION, Application, seal, unseal
 from alchemy.stores import FileStore
 from alchemy.stores._disk import Disk
@@ -411,3 +411,24 @@ async def test_what_nobody_waits_for_is_written_soon(tmp_path: Path) -> None:
 
 async def _written(store: FileStore, lease: Lease, fqn: str) -> None:
     await store.set(lease, a_resource(fqn))
+
+
+async def test_cancelled_while_the_log_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release that is cancelled while it writes the log's end gives the unit back all the same."""
+    store, other = FileStore(tmp_path), FileStore(tmp_path)
+    lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+    begun = asyncio.Event()
+
+    async def stand(*_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(store, "append_log", stand)
+    releasing = asyncio.ensure_future(store.release(lease, log=LogEnd(name="run.ndjson", lines=b"{}\n")))
+    await begun.wait()
+    releasing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await releasing
+    await other.release(await other.acquire(UNIT, owner=an_owner(), timeout=0))
+    for each in (store, other):
+        await each.deinit()
