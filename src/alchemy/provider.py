@@ -146,6 +146,13 @@ class Provider(Generic[R]):
         """Say which account or data set calls go to; stored with each object, and checked before any call."""
         return "machine"
 
+    def is_remade(self, stored: str, target: str) -> bool:
+        """Say whether `target` may stand in the place of `stored`, which was thrown away with all that it held.
+
+        So it is with data sets that people reset. When a person has forgotten what was there, it is made anew.
+        """
+        return False
+
     def change(self, old: R, new: R) -> Change | None:
         """Say what it takes to get from `old` to `new`, whose inputs differ. `None`: as `prop(replace=…)` says."""
         return None

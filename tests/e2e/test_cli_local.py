@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import urllib.request
 from collections.abc import Iterator
@@ -70,6 +71,22 @@ def test_the_local_cloudflare_is_started_asked_and_stopped(stopped: Project) -> 
     project.ok("local", "reset", "--yes")
     assert project.run("local", "status").returncode == 1
     assert project.ok("local", "stop").stdout == "it was not running\n"
+
+
+def test_a_stage_outlives_a_reset(stopped: Project) -> None:
+    """What was in it is gone: the next deploy says so, and how to forget it; after that it is made anew."""
+    project = stopped
+    project.ok("init")
+    assert project.run("deploy", "--local", "--stage", "dev").returncode == 0
+    project.ok("local", "reset", "--yes")
+    refused = project.run("deploy", "--local", "--stage", "dev")
+    forget = re.search(r"alchemy (scope reset \S+), then deploy again", refused.stderr)
+    assert refused.returncode == 1
+    assert forget is not None
+    project.ok(*forget[1].split(), "--yes")
+    assert "2 created" in project.ok("deploy", "--local", "--stage", "dev").stdout
+    project.ok("destroy", "--local", "--stage", "dev", "--yes")
+    assert "forgotten" not in project.ok("scope", "list").stdout
 
 
 def test_state_may_lie_there_too(stopped: Project) -> None:

@@ -71,6 +71,12 @@ def target_of(account_id: str, base_url: str | None) -> str:
     return f"{'cloudflare' if is_cloudflares_own(base_url) else 'cloudflare-local'}:{account_id}"
 
 
+def is_on_this_machine(target: str) -> bool:
+    """Say whether an account, as records name it, is one that can be reset, by what the environment says now."""
+    host = urlsplit(_setting("CLOUDFLARE_BASE_URL") or API).hostname
+    return target.startswith("cloudflare-local:") and host in LOOPBACK
+
+
 def is_cloudflares_own(base_url: str | None) -> bool:
     """Say whether an API's URL is Cloudflare's own; `None` stands for it."""
     host = urlsplit(base_url).hostname if base_url else "api.cloudflare.com"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, TypeVar
 
-from alchemy.clients.cloudflare import Cloudflare, configured_target, connect
+from alchemy.clients.cloudflare import Cloudflare, configured_target, connect, is_on_this_machine
 from alchemy.provider import Context, Provider, Recover
 from alchemy.resource import Resource
 
@@ -26,6 +26,10 @@ class CloudflareProvider(Provider[R]):
         """Say which account calls go to: `cloudflare:<id>`, or `cloudflare-local:<id>` for the one on this machine."""
         configured = configured_target()
         return (await self.api(ctx)).target if configured.endswith(":") else configured
+
+    def is_remade(self, stored: str, target: str) -> bool:
+        """So it may be with two local ones: `alchemy local reset` ends one account and begins another."""
+        return stored != target and all(is_on_this_machine(each) for each in (stored, target))
 
     async def api(self, ctx: Context[R]) -> Cloudflare:
         """Give the run's one client."""

@@ -28,11 +28,10 @@ class Applier(Creator):
             How it ended; `replaced` leaves the old generation in the record, to be deleted at the end of the run.
         """
         await ensure_held(self.run, self.work.session)
-        known = self.work.record
+        known = await self._known()
         if known is None:
             self.run.begun.add(self.fqn)
             return await self._create(self._new_record())
-        await self._check_target(known)
         self.reclaims = self._has_chosen_again(known)
         # a copy: what was not written must not be taken for true later in this run
         record = self.work.record = msgspec.structs.replace(known)
@@ -206,12 +205,20 @@ class Applier(Creator):
 
     # Recovery
 
-    async def _check_target(self, record: Record) -> None:
-        if record.target and record.provider:
-            # what was of another kind before may live elsewhere
-            same = record.provider == self.work.provider_name
-            provider = self.provider if same else self.run.provider(record.provider, fqn=self.fqn)
-            await self.run.target(provider, self._context(record), record.target)
+    async def _known(self) -> Record | None:
+        """Give the record, whose object lives where calls go; none when it went with the data set that it was in."""
+        record = self.work.record
+        if record is None or not record.target or not record.provider:
+            return record
+        # what was of another kind before may live elsewhere
+        same = record.provider == self.work.provider_name
+        provider = self.provider if same else self.run.provider(record.provider, fqn=self.fqn)
+        context = self._context(record)
+        if self._was_forgotten and provider.is_remade(record.target, await self.run.target(provider, context)):
+            self.work.record = None
+            return None
+        await self.run.target(provider, context, record.target)
+        return record
 
     async def _resume_create(self, record: Record) -> Outcome:
         """A create was begun and not recorded as done: find out, then go on."""

@@ -26,11 +26,10 @@ class Rebuilder(Applier):
         """
         self._announce("read")
         await ensure_held(self.run, self.work.session)
-        known = self.work.record
+        known = await self._known()
         if known is None:
             await self._find_unknown()
         else:
-            await self._check_target(known)
             await self._read_known(msgspec.structs.replace(known))
         return "read"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -219,19 +220,19 @@ class Run:
         """
         configured = getattr(provider, "configured_target", None)
         if configured is not None and stored:
-            self.check_target(stored, configured(), context.fqn)
+            self.check_target(provider, stored, configured(), context.fqn)
         key = type(provider).target  # the function: providers of one cloud share it
         target = self._targets.get(key)
         if target is None:
             target = self._targets[key] = await provider.target(context)
-        self.check_target(stored, target, context.fqn)
+        self.check_target(provider, stored, target, context.fqn)
         return target
 
     def knows_target(self, provider: Provider[Any]) -> bool:
         """Whether `target` needs no call."""
         return type(provider).target in self._targets
 
-    def check_target(self, stored: str, target: str | None, fqn: str) -> None:
+    def check_target(self, provider: Provider[Any], stored: str, target: str | None, fqn: str) -> None:
         """Raise `TargetMismatch` when a record's object lives elsewhere than where calls would go.
 
         Args:
@@ -240,9 +241,15 @@ class Run:
         if not stored or not target:
             return
         if stored != target and not (target.endswith(":") and stored.startswith(target)):
+            hint = "use the credentials (or --local) it was deployed with, or another stage: --stage NAME"
+            if provider.is_remade(stored, target):
+                command = shlex.join(["alchemy", "scope", "reset", self.unit])
+                hint = (
+                    f"if it was reset since, forget what was in it: {command}, then deploy again; "
+                    "otherwise use the --state-dir it was deployed with, or another stage: --stage NAME"
+                )
             raise TargetMismatch(
-                f"{fqn} lives in {stored}, and this run is set up for {target.removesuffix(':')}",
-                hint="use the credentials (or --local) it was deployed with, or another stage: --stage NAME",
+                f"{fqn} lives in {stored}, and this run is set up for {target.removesuffix(':')}", hint=hint
             )
 
     def slot(self, provider: Provider[Any]) -> AbstractAsyncContextManager[None]:

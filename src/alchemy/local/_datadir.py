@@ -15,12 +15,16 @@ The folder has mode 0700, the files 0600.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from alchemy.local._errors import LocalCloudflareError
 
 DEFAULT_DATA_DIR = Path(".alchemy/local")
 _LARGEST_LOG = 10 * 1024 * 1024
@@ -67,6 +71,17 @@ class DataDir:
         if not ignore.exists():
             ignore.write_text("*\n")
         self.run.mkdir(exist_ok=True, mode=0o700)
+
+    @contextlib.contextmanager
+    def usable(self) -> Generator[None]:
+        """Turn what the file system refuses into a `LocalCloudflareError` that names the folder."""
+        try:
+            yield
+        except OSError as error:
+            raise LocalCloudflareError(
+                f"{self.path} cannot be used for the local Cloudflare: {error.strerror or error}",
+                hint="make it a folder that can be written to, or choose another: --state-dir DIR",
+            ) from error
 
     def trim_logs(self) -> None:
         """Set a log aside that has grown large, in place of the one that was set aside before."""

@@ -56,6 +56,14 @@ class FileLock:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def is_in_place(self) -> bool:
+        """Say whether the file that is locked is still the one of that name, and was not removed or replaced."""
+        try:
+            there = self.path.stat()
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self.fileno()))
+
     def fileno(self) -> int:
         """Return the descriptor that holds the lock, to be inherited by a child that shall hold it as well."""
         if self._descriptor is None:

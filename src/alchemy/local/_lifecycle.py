@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,11 +115,13 @@ async def start(data_dir: Path = DEFAULT_DATA_DIR, *, report: Report = silent) -
 
     Raises:
         ToolchainError: the runtime cannot be installed; nothing was started.
-        LocalCloudflareError: the server does not start; the message has the end of its log.
+        LocalCloudflareError: the folder cannot be used; or the server does not start, and the message has the end of
+            its log.
     """
     data = DataDir(data_dir)
-    await asyncio.to_thread(data.prepare)
-    async with FileLock(data.start_lock, waiting=lambda: report("waiting for another start to finish")):
+    with data.usable():
+        await asyncio.to_thread(data.prepare)
+    async with _alone(data, waiting=lambda: report("waiting for another start to finish")):
         if running := await _running(data):
             return running
         toolchain = await install(report=report)
@@ -174,7 +176,7 @@ async def stop(data_dir: Path = DEFAULT_DATA_DIR) -> bool:
     data = DataDir(data_dir)
     if not data.path.is_dir():
         return False
-    async with FileLock(data.start_lock):
+    async with _alone(data):
         return await _stop(data)
 
 
@@ -187,9 +189,10 @@ async def reset(data_dir: Path = DEFAULT_DATA_DIR) -> None:
     data = DataDir(data_dir)
     if not data.path.is_dir():
         return
-    async with FileLock(data.start_lock):
+    async with _alone(data):
         await _stop(data)
-        await asyncio.to_thread(data.remove_data)
+        with data.usable():
+            await asyncio.to_thread(data.remove_data)
 
 
 @asynccontextmanager
@@ -200,8 +203,9 @@ async def local_cloudflare(data_dir: Path, *, report: Report = silent) -> AsyncG
         LocalCloudflareError: one is running on that folder already, or it does not start.
     """
     data = DataDir(data_dir)
-    await asyncio.to_thread(data.prepare)
-    async with FileLock(data.start_lock):
+    with data.usable():
+        await asyncio.to_thread(data.prepare)
+    async with _alone(data):
         if running := await _running(data):
             raise LocalCloudflareError(
                 f"a local Cloudflare is running on {data.path} already, pid {running.pid}",
@@ -212,6 +216,18 @@ async def local_cloudflare(data_dir: Path, *, report: Report = silent) -> AsyncG
         yield _info(data)
     finally:
         await asyncio.shield(_end(process))
+
+
+@asynccontextmanager
+async def _alone(data: DataDir, *, waiting: Callable[[], None] | None = None) -> AsyncGenerator[None]:
+    """Hold the lock under which the server is started, stopped and reset."""
+    lock = FileLock(data.start_lock, waiting=waiting)
+    with data.usable():
+        await lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -227,10 +243,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 async def _launch(data: DataDir, toolchain: Toolchain, *, detached: bool) -> asyncio.subprocess.Process:
     """Start the server process and return when it serves."""
-    data.server_file.unlink(missing_ok=True)
-    data.trim_logs()
+    with data.usable():
+        data.server_file.unlink(missing_ok=True)
+        data.trim_logs()
+        log = os.open(data.server_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     reader, writer = os.pipe()
-    log = os.open(data.server_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     begin = os.fstat(log).st_size
     with contextlib.ExitStack() as stack:
         answers = stack.enter_context(os.fdopen(reader, "rb", buffering=0))

@@ -45,6 +45,7 @@ from alchemy.local.runtime.plane import DataPlane
 
 _log = logging.getLogger(__name__)
 _SECONDS_FOR_LOCK = 10
+_SECONDS_BETWEEN_LOOKS = 2.0
 
 
 class _Uvicorn(uvicorn.Server):
@@ -104,9 +105,14 @@ async def _run(data: DataDir, toolchain: Toolchain, ready: int, *, detached: boo
     stop = asyncio.Event()
     try:
         _stop_when_told(stop, detached=detached)
-        await _serve(data, metadata, DataPlane(toolchain, data, metadata, inherit=(lock.fileno(),)), ready, stop)
+        plane = DataPlane(toolchain, data, metadata, inherit=(lock.fileno(),))
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(_stop_when_removed(stop, lock))
+            await _serve(data, metadata, plane, ready, stop)
+            watching.cancel()
     finally:
-        data.server_file.unlink(missing_ok=True)
+        if lock.is_in_place():  # else the file, if there is one, is another server's
+            data.server_file.unlink(missing_ok=True)
         metadata.close()
         lock.release()
 
@@ -123,6 +129,14 @@ def _stop_when_told(stop: asyncio.Event, *, detached: bool) -> None:
                 stop.set()
 
         loop.add_reader(0, read)
+
+
+async def _stop_when_removed(stop: asyncio.Event, lock: FileLock) -> None:
+    """End with the folder: nobody could find this server to stop it, once its project was removed."""
+    while lock.is_in_place():  # noqa: ASYNC110 (a folder that goes sets no event)
+        await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+    _log.info("%s was removed: stopping", lock.path.parent)
+    stop.set()
 
 
 async def _serve(data: DataDir, metadata: Metadata, plane: DataPlane, ready: int, stop: asyncio.Event) -> None:

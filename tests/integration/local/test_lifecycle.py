@@ -148,6 +148,27 @@ async def test_a_damaged_file_is_an_error_that_names_it(folder: Path) -> None:
     assert not (folder / "metadata.sqlite").exists()
 
 
+async def test_a_server_ends_with_its_folder(folder: Path) -> None:
+    """When the project was removed nobody could stop it; another server in a new folder of that name is left alone."""
+    await local.start(folder)
+    (folder / "server.lock").rename(folder.parent / "server.lock")
+    shutil.rmtree(folder)
+    fresh = await local.start(folder)
+    assert await FileLock(folder.parent / "server.lock").acquire(seconds=30)  # free when it and workerd are gone
+    assert (await local.status(folder)).info == fresh
+
+
+@pytest.mark.parametrize("call", [local.start, local.stop, local.reset])
+async def test_a_folder_that_cannot_be_used_is_an_error_that_names_it(
+    tmp_path: Path, call: Callable[[Path], Awaitable[object]]
+) -> None:
+    """Something else stands in its way: a message with the reason, and what to do."""
+    (tmp_path / "local/start.lock").mkdir(parents=True)
+    with pytest.raises(LocalCloudflareError, match="/local cannot be used for the local Cloudflare: ") as failed:
+        await call(tmp_path / "local")
+    assert "--state-dir" in (failed.value.hint or "")
+
+
 async def test_a_folder_is_used_once(folder: Path) -> None:
     """`local_cloudflare` refuses a folder on which a server runs."""
     await local.start(folder)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.engine.world import Cloud, Store, Thing, deploy, things
+from tests.unit.engine.test_lifecycle import errors_of
+from tests.unit.engine.world import Cloud, Store, Thing, ThingProvider, deploy, things
 from tests.unit.upkeep.conftest import another
 
 from alchemy import alchemy
@@ -40,6 +41,30 @@ async def test_what_is_forgotten_is_found_again(cloud: Cloud, kept: StateStore) 
     await kept.init()
     records = await kept.all(UNIT)
     assert (len(records), dict(forgotten(records[UNIT]))) == (3, {})
+
+
+async def test_what_went_with_its_data_set_is_made_anew(
+    cloud: Cloud, kept: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data set that was thrown away: the error says what to do, and that is enough; elsewhere it stays an error."""
+    await deploy(things(a=1, b=2), kept)
+    cloud.objects.clear()
+    cloud.account = "acct-2"
+    await reset(UNIT, UNIT, state_store=kept)
+    with pytest.raises(ExceptionGroup) as caught:
+        await deploy(things(a=1, b=2), kept)
+    assert "lives in acct-1, and this run is set up for acct-2" in errors_of(caught.value)[0]
+    monkeypatch.setattr(ThingProvider, "is_remade", lambda _self, stored, target: stored != target)
+    cloud.calls.clear()
+    await deploy(things(a=1, b=2), kept)
+    assert (sorted(cloud.ops()), len(cloud.objects)) == (["create a", "create b"], 2)
+    await kept.init()
+    records = await kept.all(UNIT)
+    assert (records["app/dev/a"].target, dict(forgotten(records[UNIT]))) == ("acct-2", {})
+    cloud.account = "acct-3"
+    with pytest.raises(ExceptionGroup) as caught:
+        await deploy(things(a=2, b=2), kept)
+    assert "alchemy scope reset app/dev, then deploy again" in errors_of(caught.value)[0]
 
 
 async def test_a_backup_is_made_before(kept: StateStore) -> None:

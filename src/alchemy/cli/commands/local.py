@@ -75,7 +75,10 @@ def status(as_json: bool, **options: Any) -> int:
 @launch_options("state_dir")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def reset(yes: bool, **options: Any) -> None:
-    """Stop it, and delete everything in it. State still knows what was there: destroy first, or use new stages."""
+    """Stop it, and delete everything in it.
+
+    State still knows what was there: destroy before, or forget it after with `alchemy scope reset`.
+    """
     import sys
 
     from alchemy.cli.local_cloudflare import data_folder
