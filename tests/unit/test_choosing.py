@@ -213,7 +213,9 @@ async def test_a_relative_place_is_looked_for_in_its_project(
         config.launch.set(Launch(root=root))
         await deploy(more, FileStore(root / ".alchemy"))
     monkeypatch.chdir(elsewhere)
-    await open_store(place, root=elsewhere).init()
+    other = open_store(place, root=elsewhere)
+    await other.init()
+    await other.deinit()
     everything = ["app/dev", "app/dev/inner", "app/dev/inner/a"]
     assert await found(elsewhere, project / ".alchemy") == everything
     project.rename(moved)

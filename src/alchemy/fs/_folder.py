@@ -1,7 +1,7 @@
 """A folder."""
 
 # Plain calls of the os module: with thousands of files, Path objects would cost as much as the work.
-# ruff: noqa: PTH101, PTH102, PTH106, PTH108, PTH111, PTH119
+# ruff: noqa: PTH101, PTH102, PTH106, PTH108, PTH111
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import stat
+import sys
 
 from alchemy.errors import DeclarationError, Gone
 from alchemy.fs._paths import Folders, absolute, check_mode, exists, folders_of, in_the_way, look, refused
@@ -164,9 +165,23 @@ def _clear(path: str) -> None:
         with os.scandir(path) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path)
+                    _remove_tree(entry.path)
                 else:
                     os.unlink(entry.path)
     except OSError as error:
-        name = os.path.basename(str(error.filename))  # all that rmtree tells
-        raise refused(error, f"cannot delete {name} below", path) from error
+        raise refused(error, "cannot delete", str(error.filename)) from error
+
+
+def _remove_tree(path: str) -> None:
+    # Told while it happens: what rmtree raises in the end names a folder above in some versions of Python, and no
+    # folders at all in others.
+    def tell(_call: object, at: str, error: BaseException) -> None:
+        if not isinstance(error, OSError):
+            raise error
+        if not isinstance(error, FileNotFoundError):  # gone already is success
+            raise refused(error, "cannot delete", at) from error
+
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(path, onexc=tell)
+    else:
+        shutil.rmtree(path, onerror=lambda call, at, raised: tell(call, at, raised[1]))

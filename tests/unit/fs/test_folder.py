@@ -240,7 +240,7 @@ async def test_permission_denied(run: OneRun, nobodys: Path) -> None:
     (nobodys / "locked" / "a" / "b").mkdir()
     (nobodys / "locked" / "a" / "b" / "c").write_text("")
     (nobodys / "locked" / "a" / "b").chmod(0o500)
-    with pytest.raises(ProviderError, match=r"cannot delete c below .*/a: Permission denied"):
+    with pytest.raises(ProviderError, match=r"cannot delete .*/locked/a/b/c: Permission denied"):
         await provider.delete(run.context(made), made)
     (nobodys / "locked" / "a" / "b").chmod(0o700)
     (nobodys / "locked").chmod(0o500)
@@ -252,6 +252,25 @@ async def test_permission_denied(run: OneRun, nobodys: Path) -> None:
     (nobodys / "locked").chmod(0)
     with pytest.raises(ProviderError, match=r"cannot look at .*/a: Permission denied"):
         await provider.read(run.context(made), made)
+
+
+async def test_what_vanishes_while_a_folder_is_cleaned(
+    run: OneRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else deletes a file below it at the same moment: gone is gone."""
+    made = await created(run, tmp_path / "a", clean=True)
+    (tmp_path / "a" / "b").mkdir()
+    (tmp_path / "a" / "b" / "c").write_text("")
+    unlink = os.unlink
+
+    def twice(path: Any, **options: Any) -> None:
+        unlink(path, **options)
+        unlink(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", twice)
+        await provider.delete(run.context(made), made)
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of somebody else")
