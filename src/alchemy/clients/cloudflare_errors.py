@@ -71,7 +71,7 @@ _CLASS_HINTS: Mapping[str, str] = {
 }
 """By what Cloudflare calls the case, for Durable Object classes that cannot be made what they shall be."""
 _MAY_PASS = "tombstone_delete_blocked_by_external_bindings"
-"""The Worker that is in the way may be in the same deploy."""
+"""The Worker that is in the way may be in the same deploy. What else is told with it does not pass by waiting."""
 
 
 def hint_for(service: str, code: int | None) -> str | None:
@@ -166,7 +166,7 @@ def classify(
             ambiguous=ambiguous,
             retry_after=retry_after,
         )
-    return ProviderError(message, **facts, retryable=_MAY_PASS in cases)
+    return ProviderError(message, **facts, retryable=set(cases) == {_MAY_PASS})
 
 
 def _numbered(problem: Problem) -> str:

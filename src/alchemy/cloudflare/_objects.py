@@ -7,7 +7,7 @@ computation after an upload has nothing left to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,6 +16,10 @@ from alchemy.errors import DeclarationError
 
 Metadata = dict[str, Any]
 _TAG = "alchemy-"
+COMES_FIRST = (
+    "if another Worker is to have it, that one comes first: declare it before and await it, or name it in "
+    "options=Options(depends_on=[…])"
+)
 
 
 class Namespace(NamedTuple):
@@ -103,6 +107,8 @@ def plan(
     known: Mapping[str, Known],
     elsewhere: Mapping[str, Known],
     account: Iterable[Namespace],
+    *,
+    unbound: Collection[str] = (),
 ) -> Plan:
     """Compare.
 
@@ -112,6 +118,7 @@ def plan(
         known: what the Worker's record keeps, by FQN.
         elsewhere: what other records keep of namespaces that are, or were, of other scripts.
         account: all namespaces that there are.
+        unbound: FQNs in `known` that are not wanted here, and which the program declares all the same.
 
     Raises:
         DeclarationError: it cannot be done in one deploy; says how it can.
@@ -120,12 +127,11 @@ def plan(
     here = {each.class_name: each for each in account if each.script == name}
     found = _matched(wanted, known, here)
     by_id = {each.id: each for each in account if each.script != name}
-    moves: list[Move] = []
-    for fqn, class_name in wanted.items():
-        source = by_id.get(elsewhere[fqn].namespace) if fqn in elsewhere and fqn not in found else None
-        if source is not None:
-            moves.append(Move(fqn, class_name, source))
+    sources = {fqn: by_id.get(elsewhere[fqn].namespace) for fqn in wanted if fqn in elsewhere and fqn not in found}
+    moves = [Move(fqn, wanted[fqn], source) for fqn, source in sources.items() if source is not None]
     moving = {move.fqn for move in moves}
+    unknown = {fqn: class_name for fqn, class_name in wanted.items() if fqn not in found and fqn not in moving}
+    found |= _of_their_class(unknown, found, here, _matched(unbound, known, here))
     kept = {each.id for each in found.values()}
     made = Plan(
         live=tuple(class_name for fqn, class_name in wanted.items() if fqn not in moving),
@@ -139,25 +145,47 @@ def plan(
     return made
 
 
-def _matched(
-    wanted: Mapping[str, str], known: Mapping[str, Known], here: Mapping[str, Namespace]
-) -> dict[str, Namespace]:
-    """Say which of the script's namespaces is which: by its id, by its class when it was made, by its class now.
-
-    The last is for a record that was lost, and for a resource that is called otherwise now.
-    """
+def _matched(fqns: Iterable[str], known: Mapping[str, Known], here: Mapping[str, Namespace]) -> dict[str, Namespace]:
+    """Say which of some namespaces, by class, a record knows: by its id, or by its class before that is known."""
     by_id = {each.id: each for each in here.values()}
     found: dict[str, Namespace] = {}
-    for fqn in wanted:
+    for fqn in fqns:
         before = known.get(fqn)
         match = before and (by_id.get(before.namespace) if before.namespace else here.get(before.class_name))
         if match:
             found[fqn] = match
-    for fqn, class_name in wanted.items():
-        match = here.get(class_name)
-        if match and fqn not in found and match not in found.values():
-            found[fqn] = match
     return found
+
+
+def _of_their_class(
+    unknown: Mapping[str, str],
+    found: Mapping[str, Namespace],
+    here: Mapping[str, Namespace],
+    others: Mapping[str, Namespace],
+) -> dict[str, Namespace]:
+    """Find by its class what no record knows: one was lost, or the resource is called otherwise now.
+
+    Args:
+        unknown: class names by FQN.
+        found: what is known already.
+        here: the script's namespaces by class.
+        others: those of them that are known to be of resources which the program declares for something else.
+
+    Raises:
+        DeclarationError: it is one of the others.
+    """
+    fqns = {each.id: fqn for fqn, each in others.items()}
+    taken = {each.id for each in found.values()}
+    matches = {fqn: here[class_name] for fqn, class_name in unknown.items() if class_name in here}
+    for fqn, match in matches.items():
+        if match.id in fqns:
+            owner = fqns[match.id]
+            raise DeclarationError(
+                f"{fqn} is to have the class {match.class_name!r} of the Worker {match.script!r}, which is that of "
+                f"{owner}, and the program still declares {owner}",
+                hint=f"{COMES_FIRST}; else give {fqn} another class_name, or {owner} another id",
+            )
+    return {fqn: match for fqn, match in matches.items() if match.id not in taken}
 
 
 def _is_other(namespace: Namespace | None, class_name: str) -> bool:
@@ -178,7 +206,7 @@ def _check(name: str, made: Plan) -> None:
     if again:
         raise DeclarationError(
             f"the class {again[0]!r} of the Worker {name!r} is to go and to come in one deploy",
-            hint="deploy twice: first without the one that comes, or with another class_name",
+            hint="deploy first what frees the name, and then what takes it; or choose another class_name",
         )
 
 
@@ -257,6 +285,12 @@ def to_remember(known: Mapping[str, Known]) -> dict[str, Any]:
     return {fqn: each._asdict() for fqn, each in known.items()}
 
 
+def declared_as(leaving: Iterable[Namespace], known: Mapping[str, Known]) -> dict[str, str]:
+    """Give the FQNs that a record has for namespaces which leave, by their ids."""
+    here = {each.class_name: each for each in leaving}
+    return {each.id: fqn for fqn, each in _matched(known, known, here).items()}
+
+
 def expected(made: Plan, own: Mapping[str, DurableObjectNamespace], known: Mapping[str, Known]) -> dict[str, Known]:
     """Say what to keep before an upload: what will be, and what is leaving, with all that is known of it."""
     found = made.found
@@ -265,6 +299,6 @@ def expected(made: Plan, own: Mapping[str, DurableObjectNamespace], known: Mappi
         for fqn, value in own.items()
     }
     arriving = {move.fqn: coming[move.fqn]._replace(namespace=move.source.id) for move in made.moves}
-    left = {each.id for each in made.leaving}
-    leaving = {fqn: each for fqn, each in known.items() if fqn not in own and each.namespace in left}
+    left = declared_as(made.leaving, known)
+    leaving = {fqn: known[fqn]._replace(namespace=id) for id, fqn in left.items() if fqn not in own}
     return {**coming, **arriving, **leaving}

@@ -31,7 +31,10 @@ _REFUSES = frozenset({10061, 10064, 100405, 100406})
 """Codes with which one form is refused and the other may be taken: an API that does not know `exports` passes over
 them, and then finds no such class for a binding (10061), or misses one that there is in the script (10064); a script
 that has one form does not take the other."""
-_PAGE = 100
+_HAS_EXPORTS = frozenset({100402, 100405, 100406})
+"""Codes with which a script that has `exports` refuses to do without: the first is that of a reconciliation, with
+nothing. Its record need not know, when it was another Worker's move that gave it some."""
+_PAGE = 1000  # the most: a list of one page cannot change between two
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +142,13 @@ class _Lifecycle:
 
     async def _plan(self) -> Plan:
         self.account = await namespaces(self.api)
+        there = {each.id for each in self.account if each.script != self.script.name}
         elsewhere: dict[str, _objects.Known] = {}
         for data in self.ctx.kept():
-            elsewhere |= {fqn: known for fqn, known in _objects.remembered(data).items() if fqn in self.own}
-        return _objects.plan(self.script.name, self.wanted, self.known, elsewhere, self.account)
+            kept = _objects.remembered(data).items()
+            elsewhere |= {fqn: known for fqn, known in kept if fqn in self.own and known.namespace in there}
+        unbound = [fqn for fqn in self.known if fqn not in self.own and self.ctx.declares(fqn)]
+        return _objects.plan(self.script.name, self.wanted, self.known, elsewhere, self.account, unbound=unbound)
 
     async def _keep(self, known: Mapping[str, _objects.Known]) -> None:
         """Make durable what is about to be, so that a run after a crash knows each namespace by what it had become."""
@@ -153,9 +159,10 @@ class _Lifecycle:
 
     async def _refuse_loss(self, made: Plan) -> None:
         """Delete no class that has objects without a word, nor one whose namespace is still declared."""
-        known = {each.namespace: (fqn, each.empty_on_delete) for fqn, each in self.known.items()}
+        fqns = _objects.declared_as(made.leaving, self.known)
         for each in made.leaving:
-            fqn, may_go = known.get(each.id, ("", False))
+            fqn = fqns.get(each.id, "")
+            may_go = bool(fqn) and self.known[fqn].empty_on_delete
             stays = self.ctx.declares(fqn)
             if (stays or not may_go) and await has_objects(self.api, each):
                 raise _too_early(each, fqn) if stays else _loss(each)
@@ -167,12 +174,13 @@ class _Lifecycle:
         try:
             return await self._in_form(first, made)
         except ProviderError as refused:
-            if refused.code not in _REFUSES or self.ctx.data.get("lifecycle") == EXPORTS:
+            declarative = first == MIGRATIONS and refused.code in _HAS_EXPORTS
+            if not declarative and (refused.code not in _REFUSES or self.ctx.data.get("lifecycle") == EXPORTS):
                 raise
             try:
                 return await self._in_form(second, made)
             except ProviderError as again:
-                if again.ambiguous or again.retryable:
+                if declarative or again.ambiguous or again.retryable:
                     raise
                 raise refused from None  # neither is taken: the first says why
 
@@ -186,7 +194,7 @@ class _Lifecycle:
         else:
             steps = _objects.migrations(made, await self._tag())
             answer = await _send(self.api, self.script, {"migrations": steps} if steps else {})
-        told = "exports_reconciliation" in (answer.model_extra or {})
+        told = getattr(answer, "exports_reconciliation", None) is not None  # a field in some versions of the SDK only
         return _Sent(form, answer.etag or "", told)
 
     async def _take_over(self, made: Plan) -> Plan:
@@ -254,6 +262,27 @@ async def namespaces(api: Cloudflare) -> list[Namespace]:
     return found
 
 
+async def refuse_to_take_along(ctx: Context[Worker], api: Cloudflare, script: str) -> None:
+    """Refuse to delete a script with a class that the program declares, and that another Worker's record has as well.
+
+    So it is after a move whose end the other one's record does not know of, when the program no longer wants the move.
+
+    Raises:
+        DeclarationError: the class has objects; says how the other one gets it back.
+    """
+    known = _objects.remembered(ctx.data)
+    declared = {fqn for fqn in known if ctx.declares(fqn)}
+    others = [_objects.remembered(data).values() for data in ctx.kept() if data is not ctx.data]
+    shared = {each.namespace for kept in others for each in kept} & {known[fqn].namespace for fqn in declared} - {""}
+    for each in await namespaces(api) if shared else ():
+        if each.script == script and each.id in shared and await has_objects(api, each):
+            raise DeclarationError(
+                f"the Worker {script!r} has the class {each.class_name!r}, which has objects, and which is another "
+                "Worker's by the program",
+                hint="let that one take it back: deploy with --force; this one is deleted after it",
+            )
+
+
 async def has_objects(api: Cloudflare, namespace: Namespace) -> bool:
     """Say whether there is an object of a class."""
     with calling(f"list the objects of the class {namespace.class_name!r}", service="workers", kind="list"):
@@ -277,8 +306,8 @@ def _too_early(namespace: Namespace, fqn: str) -> DeclarationError:
     return DeclarationError(
         f"the Worker {namespace.script!r} would lose the class {namespace.class_name!r}, which has objects, and the "
         f"program still declares {fqn}",
-        hint="if another Worker is to have it, that one comes first: declare it before and await it, or name it in "
-        "options=Options(depends_on=[…]); else bind it again, or take it out of the program",
+        hint=f"{_objects.COMES_FIRST}; if it came here by a deploy that did not end, let the one that had it take it "
+        "back: deploy with --force; else bind it again, or take it out of the program",
     )
 
 

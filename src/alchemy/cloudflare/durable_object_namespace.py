@@ -18,6 +18,7 @@ else:
 
 _HOLDER = "_holder"
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
+_SCRIPT = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 
 
 class DurableObjectNamespace(
@@ -51,7 +52,7 @@ class DurableObjectNamespace(
         """Check what types cannot say.
 
         Raises:
-            DeclarationError: `class_name` cannot be that of a class, or `script_name` is another resource.
+            DeclarationError: `class_name` cannot be that of a class, or `script_name` that of a Worker.
         """
         if not _IDENTIFIER.fullmatch(self.class_name):
             raise DeclarationError(
@@ -62,6 +63,11 @@ class DurableObjectNamespace(
         if isinstance(of, Resource) and type(of)._kind != "cloudflare::Worker":
             raise DeclarationError(
                 f"{self._kind} {self.id!r} has a {type(of).__name__} as script_name", hint="pass a Worker, or its name"
+            )
+        if isinstance(of, str) and not _SCRIPT.fullmatch(of):
+            raise DeclarationError(
+                f"{self._kind} {self.id!r} has the script_name {of!r}, which is no name of a Worker",
+                hint="pass the Worker, or its name at Cloudflare; leave it out for the Worker that is bound to it",
             )
         return None
 

@@ -216,8 +216,14 @@ class WorkerProvider(CloudflareProvider[Worker]):
     async def delete(self, ctx: Context[Worker], have: Worker) -> None:
         """Delete it. Never by force: Cloudflare refuses while another Worker is bound to it, and then that one, which
         is not of this program (its own go first), would break.
+
+        Raises:
+            DeclarationError: it has a class that another Worker of the program is to have.
         """
+        from alchemy.cloudflare._upload import refuse_to_take_along
+
         api = await self.api(ctx)
+        await refuse_to_take_along(ctx, api, have.script_name)
         try:
             with calling(f"delete the Worker {have.script_name!r}", service="workers"):
                 await api.sdk.workers.scripts.delete(have.script_name, account_id=api.account_id)

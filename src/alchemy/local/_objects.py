@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +16,7 @@ from alchemy.local._storage import id_from_name
 if TYPE_CHECKING:
     import httpx
 
+_HEXADECIMAL = re.compile(r"[0-9a-f]+")
 _SECONDS = 120.0
 """An eviction takes up to 30 seconds, and a restart may have to wait for its turn."""
 
@@ -75,7 +77,7 @@ async def evict_object(data_dir: Path, namespace: str, object_id: str, *, second
         LocalCloudflareError: something held it for longer: a request, a WebSocket that does not hibernate, a timer. Or
             there is no such namespace or object, or it is not running.
     """
-    answer = await _ask(data_dir, "POST", f"/{namespace}/{object_id}/evict?seconds={seconds}")
+    answer = await _ask(data_dir, "POST", f"{_path(namespace, object_id)}/evict?seconds={seconds}")
     return bool(answer["evicted"])
 
 
@@ -96,7 +98,14 @@ async def delete_object(data_dir: Path, namespace: str, object_id: str) -> int:
     Raises:
         LocalCloudflareError: it is not running, or the object is not one of the namespace.
     """
-    return int((await _ask(data_dir, "DELETE", f"/{namespace}/{object_id}"))["size"])
+    return int((await _ask(data_dir, "DELETE", _path(namespace, object_id)))["size"])
+
+
+def _path(*ids: str) -> str:
+    for each in ids:
+        if not _HEXADECIMAL.fullmatch(each):
+            raise LocalCloudflareError(f"{each!r} is no id of a Durable Object or a namespace: it is not hexadecimal")
+    return "".join(f"/{each}" for each in ids)
 
 
 async def _ask(data_dir: Path, method: str, path: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -273,16 +274,36 @@ async def test_the_worker_that_takes_a_class_comes_first(api: Cloudflare, http: 
     await destroy("order")
 
 
+async def test_a_new_class_does_not_take_the_data_of_one_that_moves(api: Cloudflare, http: httpx.AsyncClient) -> None:
+    """A Worker that gets a new class of the name of the one it gives away comes second too, or is refused."""
+    worker = await run(moved("first"), stage="takes")
+    assert await count(http, worker) == "1"
+
+    def program(*, right: bool) -> Program:
+        async def run_it() -> Worker:
+            rooms = DurableObjectNamespace("rooms", class_name="Room")
+            halls = DurableObjectNamespace("halls", class_name="Room")
+            if not right:
+                await Worker("first", script=counting("Room"), bindings={"ROOM": halls})
+            second = await Worker("second", script=counting("Room"), bindings={"ROOM": rooms})
+            if right:
+                first = await Worker("first", script=counting("Room"), bindings={"ROOM": halls})
+                assert await count(http, first) == "1"
+            return second
+
+        return run_it
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await run(program(right=False), stage="takes")
+    assert "the program still declares objects/takes/rooms" in str(caught.value.exceptions[0])
+    assert await count(http, worker) == "2"
+    second = await run(program(right=True), stage="takes")
+    assert await count(http, second) == "3"
+    await destroy("takes")
+
+
 async def test_a_worker_under_another_name_keeps_its_classes(api: Cloudflare, http: httpx.AsyncClient) -> None:
     """Replaced for its name, or declared with another id: the new one takes the classes before the old one goes."""
-
-    def called(id: str, name: str) -> Program:
-        async def program() -> Worker:
-            rooms = DurableObjectNamespace("rooms", class_name="Room")
-            return await Worker(id, name=name, script=counting("Room"), bindings={"ROOM": rooms})
-
-        return program
-
     for round, (id, name) in enumerate([("api", "objects-one"), ("api", "objects-two"), ("web", "objects-three")]):
         worker = await run(called(id, name), stage="named")
         assert await count(http, worker) == str(round + 1)
@@ -303,20 +324,36 @@ def two(to: str) -> Program:
     return program
 
 
-async def cut_off(cloud: LocalCloudflare, monkeypatch: pytest.MonkeyPatch, cut: int, program: Program) -> bool:
-    """Deploy through a network that fails for good after the effect of `cut` requests; say whether that was enough."""
-    seen: list[str] = []
+async def cut_off(
+    cloud: LocalCloudflare,
+    monkeypatch: pytest.MonkeyPatch,
+    cut: int | Callable[[str], bool],
+    program: Program,
+    *,
+    stage: str = "cut",
+) -> bool:
+    """Deploy through a network that fails for good after one request's effect; say whether it came to that.
+
+    Args:
+        cut: that request: the how many-th it is, or what is true of its head.
+    """
+    seen = 0
+    lost = False
 
     def decide(head: str, _body: bytes) -> Fate:
-        seen.append(head)
-        return PASSES if len(seen) < cut else LOST_ANSWER if len(seen) == cut else LOST
+        nonlocal seen, lost
+        seen += 1
+        if lost:
+            return LOST
+        lost = seen == cut if isinstance(cut, int) else cut(head)
+        return LOST_ANSWER if lost else PASSES
 
     async with network(cloud, decide) as url:
         with monkeypatch.context() as patched:
             patched.setenv("CLOUDFLARE_BASE_URL", url)
             with contextlib.suppress(ExceptionGroup, AlchemyError):
-                await run(program, stage="cut", max_retries=0)
-    return len(seen) < cut
+                await run(program, stage=stage, max_retries=0)
+    return lost
 
 
 @pytest.mark.parametrize(
@@ -339,12 +376,57 @@ async def test_data_survives_a_cut_at_any_request(
     cut, done = 1, False
     while not done:
         program = states[cut % 2]
-        done = await cut_off(cloud, monkeypatch, cut, program)
+        done = not await cut_off(cloud, monkeypatch, cut, program)
         assert await count(http, await run(program, stage="cut")) == str(cut + 1)
         assert {each.id for each in await namespaces(api)} == before
         cut += 1
     assert cut > 4
     await destroy("cut")
+
+
+def called(id: str, name: str) -> Program:
+    """Give a program with one Worker of this id and name, which has the class."""
+
+    async def program() -> Worker:
+        rooms = DurableObjectNamespace("rooms", class_name="Room")
+        return await Worker(id, name=name, script=counting("Room"), bindings={"ROOM": rooms})
+
+    return program
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(two("first"), two("second"), id="another worker"),
+        pytest.param(called("api", "objects-one"), called("web", "objects-two"), id="another id"),
+        pytest.param(called("api", "objects-one"), called("api", "objects-two"), id="another name"),
+    ],
+)
+@pytest.mark.parametrize("at", ["PATCH .*/settings ", "POST .*/subdomain "])
+async def test_a_move_is_cut_off_and_not_wanted_any_more(
+    before: Program,
+    after: Program,
+    at: str,
+    cloud: LocalCloudflare,
+    api: Cloudflare,
+    http: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its data is not deleted with the Worker that took it, and goes back to the one that had it, when forced to."""
+    assert await count(http, await run(before, stage="back")) == "1"
+    (there,) = await namespaces(api)
+    await cut_off(cloud, monkeypatch, lambda head: re.match(at, head) is not None, after, stage="back")
+    (moved,) = await namespaces(api)
+    assert (moved.id, moved.script != there.script) == (there.id, True)
+    with pytest.raises(ExceptionGroup) as caught:
+        await run(before, stage="back")
+    assert "deploy with --force" in str(getattr(caught.value.exceptions[0], "hint", ""))
+    with contextlib.suppress(ExceptionGroup):  # who is to give it back may be asked before who takes it
+        await run(before, stage="back", force=True)
+    worker = await run(before, stage="back", force=True)
+    assert await count(http, worker) == "2"
+    assert await namespaces(api) == [there]
+    await destroy("back")
 
 
 @pytest.mark.parametrize(
@@ -364,7 +446,7 @@ async def test_classes_come_and_go_over_a_cut_at_any_request(
     cut, done = 1, False
     while not done:
         assert await count(http, await run(before, stage="cut")) == ("unbound" if left else "1")
-        done = await cut_off(cloud, monkeypatch, cut, after)
+        done = not await cut_off(cloud, monkeypatch, cut, after)
         worker = await run(after, stage="cut")
         assert await count(http, worker) == ("1" if left else "unbound")
         assert len(await namespaces(api)) == left
@@ -380,7 +462,7 @@ async def test_what_was_begun_is_destroyed(
     """Whichever request of a first deploy is the last with an effect: a destroy after it leaves nothing behind."""
     cut, done = 1, False
     while not done:
-        done = await cut_off(cloud, monkeypatch, cut, program)
+        done = not await cut_off(cloud, monkeypatch, cut, program)
         await destroy("cut")
         assert [script.id async for script in api.sdk.workers.scripts.list(account_id=api.account_id)] == []
         cut += 1
@@ -454,6 +536,32 @@ async def test_an_api_that_does_not_take_exports(
         assert await classes(api, worker.script_name) == {}
         await destroy(stage)
     assert asked == []
+
+
+async def test_a_worker_that_handed_a_class_over_has_exports(
+    cloud: LocalCloudflare, api: Cloudflare, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made by migrations, it has them by another Worker's move, which its own record says nothing of."""
+
+    def program(*, moves: bool) -> Program:
+        async def run_it() -> Worker:
+            rooms = DurableObjectNamespace("rooms", class_name="Room")
+            halls = DurableObjectNamespace("halls", class_name="Hall")
+            if not moves:
+                return await Worker("first", script=counting("Room", "Hall"), bindings={"ROOM": rooms, "HALL": halls})
+            await Worker("second", script=counting("Room"), bindings={"ROOM": rooms})
+            return await Worker("first", script=counting("Hall"), bindings={"HALL": halls})
+
+        return run_it
+
+    async with network(cloud, refusing([], code=None)) as url:
+        with monkeypatch.context() as patched:
+            patched.setenv("CLOUDFLARE_BASE_URL", url)
+            worker = await run(program(moves=False), stage="handed")
+    assert await count(http, worker, within="HALL") == "1"
+    worker = await run(program(moves=True), stage="handed")
+    assert await count(http, worker, within="HALL") == "2"
+    await destroy("handed")
 
 
 async def test_a_deploy_without_exports_is_cut_off(

@@ -194,11 +194,14 @@ def alarms(info: LocalCloudflare, namespace: str) -> list[str]:
 async def test_what_there_is_not(tmp_path: Path, rooms: Rooms) -> None:
     """A namespace that is none, an id of another namespace, a path, and a local Cloudflare that does not run."""
     namespace, data = (await rooms.found()).namespace, rooms.info.data_dir
-    for where, what in (("f" * 32, "0" * 64), (namespace, "0" * 64), (namespace, "metadata"), (namespace, "..%2Fx")):
+    assert await rooms.visit("name/a/") == [1, 1]
+    others = [(namespace, what) for what in ("0" * 64, "metadata", "..", "..%2Fx", "")]
+    for where, what in (("f" * 32, "0" * 64), *others):
         with pytest.raises(LocalCloudflareError):
             await evict_object(data, where, what)
         with pytest.raises(LocalCloudflareError):
             await delete_object(data, where, what)
+    assert await rooms.visit("name/a/") == [2, 2]
     with pytest.raises(LocalCloudflareError, match="not running"):
         await object_classes(tmp_path)
 

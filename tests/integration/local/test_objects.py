@@ -128,7 +128,11 @@ async def test_a_class_of_another_worker(
         (counter(), {"migrations": {"renamed_classes": [{"from": "A", "to": "B"}]}}, 10074),
         (counter(), {"migrations": {"new_sqlite_classes": ["Counter", "Counter"]}}, 10074),
         (counter(), {"migrations": {"new_classes": ["Counter"]}}, 10021),
-        (counter(), {"migrations": {"steps": [{"transferred_classes": [{}]}]}}, 10074),
+        (counter(), {"migrations": {"steps": [{"transferred_classes": [{}]}]}}, 10021),
+        (counter(), {"migrations": {"steps": ["v1"]}}, 10021),
+        (counter(), {"migrations": {"renamed_classes": ["Counter"]}}, 10021),
+        (counter(), {"migrations": {"deleted_classes": [{"name": "Counter"}]}}, 10021),
+        (counter(), {"migrations": {"new_sqlite_classes": "Counter"}}, 10021),
         (counter(), {"migrations": "v1"}, 10021),
     ],
 )

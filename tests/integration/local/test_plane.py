@@ -107,6 +107,25 @@ async def test_what_cannot_be_written_down_is_undone(tmp_path: Path, monkeypatch
         assert await get(plane, "old") == "old"
 
 
+async def test_what_fails_between_two_workerds_fails_alone(tmp_path: Path) -> None:
+    """Its error reaches its caller; the others of the same moment come through, and all goes on being served."""
+
+    def failing() -> None:
+        raise PermissionError("no")
+
+    async with running(tmp_path) as (plane, metadata):
+        await plane.change(adding(hello("old")))
+        results = await asyncio.gather(
+            plane.change(adding(hello("one"))),
+            plane.restart(failing),
+            plane.change(adding(hello("two"))),
+            return_exceptions=True,
+        )
+        assert isinstance(results[1], PermissionError)
+        assert [await get(plane, name) for name in ("old", "one", "two")] == ["old", "one", "two"]
+        assert (await metadata.workers()).keys() == {"old", "one", "two"}
+
+
 async def test_an_edit_that_fails_changes_nothing(tmp_path: Path) -> None:
     """Its own error reaches the caller, and no reload happens."""
 

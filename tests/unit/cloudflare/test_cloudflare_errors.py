@@ -201,10 +201,11 @@ def test_each_durable_object_class_is_told() -> None:
 
 
 def test_a_class_that_is_still_bound_may_pass() -> None:
-    """The Worker that is bound to it may lose its binding in the same deploy."""
-    case = "tombstone_delete_blocked_by_external_bindings"
-    found = problems({"errors": [{"code": 100402, "message": "failed", "meta": {"details": [{"scenario": case}]}}]})
-    error = classify("upload it", service="workers", kind="create", status=400, found=found)
-    assert isinstance(error, ProviderError)
-    assert (error.retryable, error.ambiguous) == (True, False)
-    assert "first deploy the other Workers" in (error.hint or "")
+    """The Worker that is bound to it may lose its binding in the same deploy; what else is wrong stays wrong."""
+    bound = {"scenario": "tombstone_delete_blocked_by_external_bindings"}
+    for details, passes in (([bound], True), ([bound, {"scenario": "config_export_not_in_code"}], False)):
+        found = problems({"errors": [{"code": 100402, "message": "failed", "meta": {"details": details}}]})
+        error = classify("upload it", service="workers", kind="create", status=400, found=found)
+        assert isinstance(error, ProviderError)
+        assert (error.retryable, error.ambiguous) == (passes, False)
+        assert "first deploy the other Workers" in (error.hint or "")

@@ -14,6 +14,7 @@ from alchemy.cloudflare._objects import (
     Known,
     Namespace,
     Plan,
+    declared_as,
     expected,
     exports,
     following,
@@ -43,9 +44,10 @@ def planned(
     account: Sequence[Namespace] = (),
     known: Mapping[str, Known] | None = None,
     elsewhere: Mapping[str, Known] | None = None,
+    **more: Any,
 ) -> Plan:
     """Plan for the script `api`."""
-    return plan("api", wanted, known or {}, elsewhere or {}, account)
+    return plan("api", wanted, known or {}, elsewhere or {}, account, **more)
 
 
 def test_a_new_class() -> None:
@@ -133,7 +135,32 @@ def test_what_one_deploy_cannot_do(wanted: dict[str, str], why: str) -> None:
     account = [ROOM, HALL, Namespace("3", "Cave", "old")]
     with pytest.raises(DeclarationError, match=why) as refused:
         planned(wanted, account, known, {"dens": Known("Cave", "3")})
-    assert "deploy twice" in (refused.value.hint or "")
+    assert "deploy" in (refused.value.hint or "")
+
+
+def test_a_class_that_moves_is_not_taken_for_one_of_its_name() -> None:
+    """What another Worker has under the id is meant, and never the data of a class here that is called the same."""
+    with pytest.raises(DeclarationError, match="'Room' of the Worker 'api' is to go and to come"):
+        planned({"rooms": "Room"}, [ROOM, Namespace("5", "Room", "old")], {}, {"rooms": Known("Room", "5")})
+
+
+def test_a_class_that_is_still_declared_is_not_given_to_another() -> None:
+    """A Worker gets a new class of the name of one that is to move, and comes before who takes that: refused."""
+    known = {"rooms": Known("Room", "1")}
+    assert planned({"halls": "Room"}, [ROOM], known).found == {"halls": ROOM}
+    with pytest.raises(DeclarationError, match=r"halls is to have the class 'Room' .* that of rooms") as refused:
+        planned({"halls": "Room"}, [ROOM], known, unbound=["rooms"])
+    assert "that one comes first" in (refused.value.hint or "")
+    moved = planned({"halls": "Room"}, [ROOM._replace(script="new")], known, unbound=["rooms"])
+    assert (moved.new, moved.leaving) == (("Room",), ())
+
+
+def test_what_leaves_before_its_id_was_known() -> None:
+    """After an upload that was cut off, a class says what it was declared as, and the word said of it still holds."""
+    known = {"app/dev/rooms": Known("Room", "", True)}
+    made = planned({}, [ROOM], known)
+    assert declared_as(made.leaving, known) == {"1": "app/dev/rooms"}
+    assert expected(made, {}, known) == {"app/dev/rooms": Known("Room", "1", True)}
 
 
 def test_what_is_kept_before_an_upload() -> None:

@@ -205,11 +205,14 @@ def test_a_class_has_a_name(class_name: str) -> None:
 
 
 def test_a_class_is_of_a_worker() -> None:
-    """Another resource as `script_name` is refused; a Worker, a text and nothing are taken."""
+    """As `script_name` a Worker, its name and nothing are taken; another resource and another text are refused."""
     for of in (None, "other", made(Worker)):
         assert made(DurableObjectNamespace, class_name="Room", script_name=of).fingerprint() is None
     with pytest.raises(DeclarationError, match="has a D1Database as script_name"):
         made(DurableObjectNamespace, class_name="Room", script_name=made(D1Database)).fingerprint()
+    for name in ("", "My Worker", "-api"):
+        with pytest.raises(DeclarationError, match="no name of a Worker"):
+            made(DurableObjectNamespace, class_name="Room", script_name=name).fingerprint()
 
 
 @pytest.mark.parametrize(("script", "expected"), [(None, {}), ("api", {}), ("other", {"script_name": "other"})])

@@ -116,7 +116,7 @@ async def list_(call: Call) -> Response:
     """List the namespaces of all Workers."""
     workers = call.context.plane.workers.values()
     found = [_show(worker, name, namespace) for worker in workers for name, namespace in worker.classes.items()]
-    return paged(call, found, dict, per_page=20, most=100)
+    return paged(call, found, dict, per_page=20, most=1000)
 
 
 async def list_objects(call: Call) -> Response:

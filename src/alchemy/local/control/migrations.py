@@ -14,7 +14,7 @@ from typing import Any
 
 from alchemy.local.control.classes import Classes
 from alchemy.local.control.envelope import ApiError
-from alchemy.local.control.shapes import array_or_none, object_or_none
+from alchemy.local.control.shapes import array_or_none, object_or_none, strings_or_none
 from alchemy.local.runtime.worker import Worker
 
 _KNOWN = frozenset(
@@ -47,10 +47,7 @@ def migrate(worker: Worker, classes: Classes, given: object) -> str | None:
 
 
 def _steps(migrations: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    listed = array_or_none(migrations.get("steps") or [])
-    if listed is None:
-        raise ApiError(400, 10021, "The 'steps' of the migrations must be an array.")
-    steps = [object_or_none(step) or {} for step in listed] or [migrations]
+    steps = _entries(migrations, "steps") or [migrations]
     for step in [migrations, *steps]:
         unknown = sorted(name for name in step.keys() - _KNOWN if step[name])
         if unknown:
@@ -64,20 +61,37 @@ def _steps(migrations: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _apply(script: str, classes: Classes, step: Mapping[str, Any]) -> None:
-    for name in step.get("new_sqlite_classes") or ():
+    for name in _names(step, "new_sqlite_classes"):
         if name in classes.own:
             raise ApiError(
                 400, 10074, f"Cannot apply new-sqlite-class migration to class '{name}': it has been applied."
             )
-        classes.add(str(name))
-    for renamed in step.get("renamed_classes") or ():
-        source = (script, str(renamed.get("from")))
-        _move(classes, source, (script, str(renamed.get("to"))), "rename")
-    for transferred in step.get("transferred_classes") or ():
-        source = (str(transferred.get("from_script")), str(transferred.get("from")))
-        _move(classes, source, (script, str(transferred.get("to"))), "transfer")
-    for name in step.get("deleted_classes") or ():
-        _delete(script, classes, str(name))
+        classes.add(name)
+    for renamed in _entries(step, "renamed_classes", "from", "to"):
+        _move(classes, (script, renamed["from"]), (script, renamed["to"]), "rename")
+    for transferred in _entries(step, "transferred_classes", "from", "from_script", "to"):
+        source = (transferred["from_script"], transferred["from"])
+        _move(classes, source, (script, transferred["to"]), "transfer")
+    for name in _names(step, "deleted_classes"):
+        _delete(script, classes, name)
+
+
+def _names(step: Mapping[str, Any], key: str) -> list[str]:
+    names = strings_or_none(step.get(key) or [])
+    if names is None or "" in names:
+        raise ApiError(400, 10021, f"The '{key}' of the migrations must be an array of class names.")
+    return names
+
+
+def _entries(step: Mapping[str, Any], key: str, *texts: str) -> list[Mapping[str, Any]]:
+    """Give a list of objects, each of which has these texts."""
+    listed = array_or_none(step.get(key) or [])
+    found = [each for each in map(object_or_none, listed or []) if each is not None]
+    said = all(isinstance(each.get(text), str) and each[text] for each in found for text in texts)
+    if listed is None or len(found) < len(listed) or not said:
+        having = f" with {', '.join(texts)}" if texts else ""
+        raise ApiError(400, 10021, f"The '{key}' of the migrations must be an array of objects{having}.")
+    return found
 
 
 def _move(classes: Classes, source: tuple[str, str], target: tuple[str, str], what: str) -> None:

@@ -203,19 +203,16 @@ class DataPlane:
         try:
             if accepted:
                 await self._take_over(before, after, [each.between for each in accepted if each.between])
-        except WorkerdRefused as refused:
-            await self._go_back(before)
-            if len(accepted) == 1:
-                accepted[0].fail(ScriptRefused(refused.message))
-                return
-            for change in accepted:  # one of them is to blame: let the others through
-                await self._apply([change])
-            return
         except Exception as error:
-            _log.exception("a change could not be written down")
             await self._go_back(before)
-            for change in accepted:
-                change.fail(error)
+            if len(accepted) > 1:
+                for change in accepted:  # one of them is to blame: let the others through
+                    await self._apply([change])
+            elif isinstance(error, WorkerdRefused):
+                accepted[0].fail(ScriptRefused(error.message))
+            else:
+                _log.error("a change could not be made, or not be written down", exc_info=error)
+                accepted[0].fail(error)
             return
         for change in accepted:
             change.succeed(self._workers)
