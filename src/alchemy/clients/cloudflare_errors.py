@@ -66,6 +66,7 @@ _CLASS_HINTS: Mapping[str, str] = {
     "config_references_nonexistent_class": "export the class from the entrypoint",
     "orphaned_provisioned_namespace": _UNDECLARED,
     "provisioned_class_missing_from_config": _UNDECLARED,
+    "storage_type_mismatch": "the class has key-value storage, and only one with SQLite storage can be declared",
     "tombstone_delete_class_still_in_code": "take the class out of the script as well",
     "tombstone_delete_blocked_by_external_bindings": "first deploy the other Workers without it, or take them away",
 }

@@ -7,6 +7,7 @@ which one its script has. See docs/decisions/durable-object-classes.md.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -211,7 +212,8 @@ class _Lifecycle:
         await _send(self.api, self.script, {"exports": _objects.exports(made)}, without=without)
         with _there():
             for source in dict.fromkeys(move.source.script for move in made.moves):
-                await self._hand_over(source, [move for move in made.moves if move.source.script == source])
+                async with await self.ctx.shared(f"cloudflare: from {source}", _lock):  # several may take from one
+                    await self._hand_over(source, [move for move in made.moves if move.source.script == source])
             left = await self._plan()
         if not left.moves:
             self.ctx.data["lifecycle"] = EXPORTS
@@ -222,6 +224,7 @@ class _Lifecycle:
 
         Its code stays as it is, its bindings to these classes go. Its own upload comes later, if it has one.
         """
+        self.account = await namespaces(self.api)
         settings = self.api.sdk.workers.scripts.script_and_version_settings
         given = {move.source.class_name for move in moves}
         with calling(f"read the Worker {source!r}", service="workers", kind="list"):
@@ -241,6 +244,10 @@ class _Lifecycle:
                 if script.id == self.script.name:
                     return script.migration_tag
         return None
+
+
+async def _lock() -> asyncio.Lock:
+    return asyncio.Lock()
 
 
 @contextlib.contextmanager

@@ -274,6 +274,34 @@ async def test_the_worker_that_takes_a_class_comes_first(api: Cloudflare, http: 
     await destroy("order")
 
 
+async def test_a_worker_is_split_into_several(api: Cloudflare, http: httpx.AsyncClient) -> None:
+    """All of its classes move at the same time, each to a Worker of its own."""
+    names = ["A", "B", "C"]
+
+    def program(*, split: bool, asked: list[str]) -> Program:
+        async def run_it() -> Worker:
+            spaces = {name: DurableObjectNamespace(name, class_name=name) for name in names}
+            if not split:
+                return await Worker("all", script=counting(*names), bindings=spaces)
+            takers = {
+                name: Worker(f"of-{name}", script=counting(name), bindings={"ROOM": spaces[name]}) for name in names
+            }
+            giver = Worker("all", script=counting(), options=Options(depends_on=[*takers.values()]))
+            asked.extend([await count(http, await taker) for taker in takers.values()])
+            return await giver
+
+        return run_it
+
+    asked: list[str] = []
+    worker = await run(program(split=False, asked=asked), stage="split")
+    assert [await count(http, worker, within=name) for name in names] == ["1", "1", "1"]
+    before = {each.id for each in await namespaces(api)}
+    await run(program(split=True, asked=asked), stage="split")
+    assert asked == ["2", "2", "2"]
+    assert {each.id for each in await namespaces(api)} == before
+    await destroy("split")
+
+
 async def test_a_new_class_does_not_take_the_data_of_one_that_moves(api: Cloudflare, http: httpx.AsyncClient) -> None:
     """A Worker that gets a new class of the name of the one it gives away comes second too, or is refused."""
     worker = await run(moved("first"), stage="takes")
