@@ -69,3 +69,17 @@ def test_names_and_passwords_change(project: Project) -> None:
     assert len(project.objects) == 2
     project.things(SECRET.replace('"a"', '"c"'))
     assert deployed(project, **new) == {"unchanged": 1}
+
+
+def test_what_a_reset_forgot_is_asked_for_too(project: Project) -> None:
+    """`state rm` finds it as it finds what has a record, also where a person has to be asked first."""
+    project.things('Thing("a")', 'Thing("b")')
+    deployed(project)
+    project.ok("scope", "reset", "notes/dev", "--yes")
+    asked = project.run("state", "rm", "notes/dev/b")
+    assert asked.returncode == 2
+    assert "notes/dev/b has 1 resource, and there is no terminal to ask" in asked.stderr
+    assert "notes/dev/b  test::Thing" in project.ok("state", "rm", "notes/dev/b", "--yes").stdout
+    gone = project.run("state", "rm", "notes/dev/b")
+    assert gone.returncode == 1
+    assert "there is no notes/dev/b in state" in gone.stderr

@@ -15,9 +15,16 @@ from alchemy.events import ResourceLog
 from alchemy.names import is_within, unit_of
 from alchemy.state import Generation, Record, is_array
 from alchemy.upkeep.reset import objects_of
+from alchemy.upkeep.stores import Contents
 from alchemy.upkeep.working import Upkeep, work_on
 
 T = TypeVar("T", Record, Generation)
+
+
+def remembered(contents: Contents, fqn: str) -> list[Record]:
+    """Give the resources at an FQN and below it that `forget` would drop; those that a reset has forgotten too."""
+    found = {**ledger.forgotten(contents.records.get(unit_of(fqn))), **contents.records}
+    return [record for name, record in sorted(found.items()) if is_within(name, fqn) and not record.is_scope]
 
 
 async def forget(fqn: str, **options: Any) -> list[Record]:

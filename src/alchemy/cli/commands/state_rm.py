@@ -26,7 +26,8 @@ def command(fqn: str, yes: bool, **options: Any) -> int:
     from alchemy.cli.finding import find, looking
     from alchemy.cli.forgetting import may_forget, name_left
     from alchemy.cli.places import check_chain, find_place, is_unit
-    from alchemy.upkeep.forgetting import forget
+    from alchemy.names import unit_of
+    from alchemy.upkeep.forgetting import forget, remembered
     from alchemy.upkeep.stores import Stores
 
     name = check_chain(fqn)
@@ -34,8 +35,10 @@ def command(fqn: str, yes: bool, **options: Any) -> int:
     if not yes and not is_unit(name) and "/" in name:
 
         async def look(stores: Stores) -> list[Record]:
-            found = (await find(stores, name)).records.values()
-            return [record for record in found if not record.is_scope]
+            inside = remembered(await stores.contents(unit_of(name)), name)
+            if not inside:
+                await find(stores, name)  # says so, unless it is a scope without resources
+            return inside
 
         if not may_forget(name, looking(place, look), how="for good"):
             return 1
