@@ -157,6 +157,21 @@ async def test_what_was_made_anew_by_hand(
     check_owned(cloud, records)
 
 
+async def test_what_scopes_keep(store: Store) -> None:
+    """Of the scope itself it stays; of those below it it goes with their records, which the backup has."""
+    found: list[Any] = []
+
+    async def program(app: Any) -> None:
+        async with alchemy.run("in") as inner:
+            for scope in (app, inner):
+                found.append(await scope.get("key"))
+                await scope.set("key", scope.chain)
+
+    for each in (store, store, Forced(store.memory)):
+        await deploy(program, each)
+    assert found == [None, None, UNIT, f"{UNIT}/in", UNIT, None]
+
+
 async def test_what_it_says(cloud: Cloud, store: Store) -> None:
     """The lines of Alchemy for TypeScript, and the backup's name before it clears; the backup has what was there."""
     await deploy(one(), store)
