@@ -14,7 +14,7 @@ from alchemy import config, state
 from alchemy.config import Launch, Settings
 from alchemy.engine.run import Run
 from alchemy.engine.session import Session
-from alchemy.errors import ConfigurationError, StateDamaged, StateError
+from alchemy.errors import AlchemyError, ConfigurationError, StateDamaged, StateError
 from alchemy.events import Notice
 from alchemy.forced import forceful, redeploy, start_over
 from alchemy.history import surplus
@@ -306,11 +306,11 @@ class Holdings:
 
         Old ones that stay do no harm: no error.
         """
-        with contextlib.suppress(StateError, OSError):
+        with contextlib.suppress(AlchemyError, OSError):
             known = self._logs if self._logs is not None else await self._run.session.store.logs(self._run.unit)
             names = sorted({*known, log})
             self.surplus = names[: max(0, len(names) - LOGS_KEPT)]
-        with contextlib.suppress(StateError, OSError):
+        with contextlib.suppress(AlchemyError, OSError):
             for session in self._sessions:
                 if session.backup:
                     old = surplus(await session.store.backups(session.unit), self._run.settings.backups)

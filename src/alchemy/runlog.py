@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from alchemy.errors import StateError
+from alchemy.errors import AlchemyError
 from alchemy.events import Event, ResourceFinished, ResourceLog, ResourceRetrying, RunFinished, to_line
 from alchemy.nursery import Nursery
 from alchemy.ports import StateStore
@@ -90,7 +90,7 @@ class RunLog:
                 return
             try:
                 await self._store.append_log(self._unit, self.name, lines)
-            except (StateError, OSError):
+            except (AlchemyError, OSError):
                 self._broken = True
 
     def _drain(self) -> bytes:

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from alchemy import runlog
+from alchemy.errors import ConfigurationError, StateError
 from alchemy.events import Notice, RunFinished
 from alchemy.nursery import Nursery
 from alchemy.runlog import RunLog
@@ -92,3 +93,22 @@ async def test_the_last_lines_are_handed_over() -> None:
     raw = await store.read_log(UNIT, log.name)
     assert (raw.count(b"first"), raw.count(b"run.finished"), raw.count(b"late")) == (1, 1, 0)
     await nursery.join()
+
+
+@pytest.mark.parametrize("error", [StateError, ConfigurationError, PermissionError])
+async def test_a_log_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    """It is given up, whatever the reason, and nobody hears of it: it is asked for once."""
+    store, asked = MemoryStore(), list[str]()
+
+    async def no(unit: str, name: str, lines: bytes) -> None:
+        asked.append(name)
+        raise error("the place refuses logs")
+
+    monkeypatch.setattr(store, "append_log", no)
+    nursery = Nursery(lambda: None)
+    log = RunLog(store, UNIT, nursery)
+    for _ in range(2):
+        log(said("first"))
+        await nursery.start(log.flush())
+    assert asked == [log.name]
+    assert log.finish(ENDED) == b""

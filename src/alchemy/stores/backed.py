@@ -145,7 +145,7 @@ class BackedStore(Writing):
         grip = self._grips.get(lease.unit)
         if grip is None or grip.lease.token != lease.token:
             if ending is not None:
-                with contextlib.suppress(StateError):
+                with contextlib.suppress(AlchemyError):
                     await self._ask(write_ending, self.backend, lease.unit, ending)
             return
         del self._grips[lease.unit]
@@ -160,14 +160,14 @@ class BackedStore(Writing):
         """Release with the log; when that is refused, each by itself: neither may be lost with the other."""
         try:
             await self._ask(self.backend.release, lease, log)
-        except StateError as error:
+        except AlchemyError as error:
             if log is None:
                 raise
-            with contextlib.suppress(StateError):
+            with contextlib.suppress(AlchemyError):
                 await self._once(write_ending, self.backend, lease.unit, log)
             try:
                 await self._once(self.backend.release, lease)
-            except StateError:
+            except AlchemyError:
                 raise error from None
 
     async def locks(self) -> Sequence[Lease]:

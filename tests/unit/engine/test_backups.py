@@ -11,7 +11,7 @@ import pytest
 from tests.unit.engine.world import Cloud, Options, Pair, Store, Thing, alchemy, deploy, nothing, refused, things
 
 from alchemy import Secret
-from alchemy.errors import StateError
+from alchemy.errors import ConfigurationError, StateError
 from alchemy.events import RunFinished, RunStarted
 from alchemy.history import Backup, decode_backup
 from alchemy.opening import destroy_unit
@@ -192,6 +192,22 @@ async def test_the_newest_logs_are_kept(cloud: Cloud, store: Store, monkeypatch:
     kept = await store.logs(UNIT)
     assert kept[:2] == ["2026-01-01T00-00-00-003Z.ndjson", "2026-01-01T00-00-00-004Z.ndjson"]
     assert len(kept) == 3
+
+
+@pytest.mark.parametrize("error", [StateError, ConfigurationError])
+async def test_old_ones_that_cannot_be_removed(
+    cloud: Cloud, store: Store, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """They do no harm: the run has succeeded."""
+
+    async def no(*_: object) -> Any:
+        raise error("the place refuses that")
+
+    await deploy(things(a=1), store)
+    for name in ("logs", "backups"):
+        monkeypatch.setattr(store, name, no)
+    await deploy(things(a=2), store)
+    assert [event.ok for event in cloud.events if isinstance(event, RunFinished)][-1]
 
 
 async def test_events_are_json(cloud: Cloud, store: Store) -> None:

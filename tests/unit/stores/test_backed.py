@@ -10,7 +10,15 @@ from typing import TypeVar
 
 import pytest
 
-from alchemy.errors import LeaseLost, LockedError, StateDamaged, StateError, StateTooNew
+from alchemy.errors import (
+    AlchemyError,
+    ConfigurationError,
+    LeaseLost,
+    LockedError,
+    StateDamaged,
+    StateError,
+    StateTooNew,
+)
 from alchemy.ports import Lease, LogEnd, Owner
 from alchemy.state import STAGE_KIND, Application, Generation, Status
 from alchemy.stores._sqlite import SQLiteBackend
@@ -256,14 +264,15 @@ async def test_rows_that_came_with_a_lost_lease(store: BackedStore, path: Path) 
 LOG = "2026-11-21T09-00-00-000Z.ndjson"
 
 
+@pytest.mark.parametrize("error", [StateError, ConfigurationError])
 @pytest.mark.parametrize("refused", ["together", "the log", "dropping"])
 async def test_a_log_that_is_refused_keeps_nothing_from_being_given_back(
-    store: BackedStore, backend: Shaky, path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+    store: BackedStore, backend: Shaky, monkeypatch: pytest.MonkeyPatch, refused: str, error: type[AlchemyError]
 ) -> None:
     """What cannot be done in one step is tried in two, and a log that cannot be written at all is given up."""
 
     async def no(*_args: object) -> None:
-        raise StateError("the place has no room for that")
+        raise error("the place has no room for that")
 
     release = backend.release
 
@@ -285,6 +294,7 @@ async def test_a_log_that_is_refused_keeps_nothing_from_being_given_back(
             "dropping": [LOG, "old.ndjson"],
         }[refused]
     )
+    await store.release(lease, log=LogEnd(name=LOG, lines=b"{}\n", drop=["old.ndjson"]))
 
 
 async def test_a_place_that_takes_nothing_back(
