@@ -60,7 +60,7 @@ async def upload(ctx: Context[Worker], api: Cloudflare, script: Script, have: Wo
 
     Raises:
         DeclarationError: a class with objects would be deleted without a word, or it cannot be done in one deploy.
-        ProviderError: Cloudflare refused; nothing was changed.
+        ProviderError: Cloudflare refused. Nothing was changed, unless a class moves here: that takes several requests.
     """
     own = _objects.own_classes(script.name, script.worker.bindings)
     known = _objects.following(_objects.remembered(ctx.data), script.name, have.bindings if have else {})

@@ -13,6 +13,8 @@ import os
 import sqlite3
 import struct
 import sys
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +32,7 @@ class StoredObject:
     Attributes:
         id: 64 hexadecimal digits.
         name: what it was asked for by; `None` when it has no name, or none was ever seen.
-        size: of its database, in bytes, with the part that is still in its journal.
+        size: of its database and those of its facets, in bytes, with the parts that are still in journals.
         written: when its files were last written, in seconds since the epoch; SQLite also does so when they are closed.
         in_memory: whether it is constructed right now.
     """
@@ -44,15 +46,17 @@ class StoredObject:
 
 def stored(storage: Path, namespace: str) -> list[StoredObject]:
     """List the objects of a namespace that were ever constructed, by name and then by id. Blocks."""
-    found = [_look(storage, namespace, object_id) for object_id in _storage.objects(storage, namespace)]
+    files = _files(storage, namespace)
+    found = [_look(storage, namespace, each, files.get(each, [])) for each in _storage.objects(storage, namespace)]
     there = [each for each in found if each is not None]
     return sorted(there, key=lambda each: (each.name is None, each.name or "", each.id))
 
 
-def _look(storage: Path, namespace: str, object_id: str) -> StoredObject | None:
-    database, journal = _files(storage, namespace, object_id)
+def _look(storage: Path, namespace: str, object_id: str, files: Iterable[Path]) -> StoredObject | None:
     sizes, moments = list[int](), list[float]()
-    for file in (database, journal):
+    for file in files:
+        if file.name.endswith("-shm"):  # nothing is stored there
+            continue
         with contextlib.suppress(FileNotFoundError):
             found = file.stat()
             sizes.append(found.st_size)
@@ -68,9 +72,13 @@ def _look(storage: Path, namespace: str, object_id: str) -> StoredObject | None:
     )
 
 
-def _files(storage: Path, namespace: str, object_id: str) -> tuple[Path, Path]:
-    folder = storage / _storage.OBJECTS / namespace
-    return folder / f"{object_id}.sqlite", folder / f"{object_id}.sqlite-wal"
+def _files(storage: Path, namespace: str) -> dict[str, list[Path]]:
+    """Give all files of objects by their ids: databases and journals, those of facets too, and the list of facets."""
+    found = defaultdict[str, list[Path]](list)
+    with contextlib.suppress(FileNotFoundError):
+        for file in (storage / _storage.OBJECTS / namespace).iterdir():
+            found[file.name.partition(".")[0]].append(file)
+    return found
 
 
 def _name(storage: Path, namespace: str, object_id: str) -> str | None:
@@ -83,7 +91,8 @@ def _name(storage: Path, namespace: str, object_id: str) -> str | None:
 def is_in_memory(storage: Path, namespace: str, object_id: str) -> bool:
     """Say whether workerd has the object in memory. Blocks."""
     try:
-        descriptor = os.open(_files(storage, namespace, object_id)[0], os.O_RDWR | os.O_CLOEXEC)
+        database = storage / _storage.OBJECTS / namespace / f"{object_id}.sqlite"
+        descriptor = os.open(database, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:  # asked, not taken: an object that is just being constructed must not find its file locked
@@ -106,15 +115,15 @@ def _kind(lock: bytes) -> int:
 
 
 def remove(storage: Path, namespace: str, object_id: str) -> int:
-    """Delete what is stored for one object, its alarm included, and return how many bytes that were. Blocks.
+    """Delete what is stored for one object, alarm and facets included, and return how many bytes that were. Blocks.
 
     workerd must not be running: it would go on writing to the files of an object that it has in memory.
     """
-    found = _look(storage, namespace, object_id)
-    folder = storage / _storage.OBJECTS / namespace
-    _storage.delete_files(folder, object_id)
-    (storage / _storage.NAMES / namespace / object_id).unlink(missing_ok=True)
-    _forget_alarm(folder / "metadata.sqlite", object_id)
+    files = _files(storage, namespace).get(object_id, [])
+    found = _look(storage, namespace, object_id, files)
+    for file in [*files, storage / _storage.NAMES / namespace / object_id]:
+        file.unlink(missing_ok=True)
+    _forget_alarm(storage / _storage.OBJECTS / namespace / "metadata.sqlite", object_id)
     return found.size if found is not None else 0
 
 

@@ -4,6 +4,7 @@
 storage/d1/miniflare-D1DatabaseObject/<object id>.sqlite     also kv and r2
 storage/kv/<namespace id>/blobs/…                            values; the same for r2 with the bucket's id
 storage/do/<namespace id>/<object id>.sqlite                 Durable Objects of Workers: see `_object_storage`
+storage/do/<namespace id>/<object id>.1.sqlite               a facet of one; which they are is in <object id>.facets
 storage/names/<namespace id>/<object id>                     what such an object is called
 ```
 
@@ -85,7 +86,7 @@ def sweep(storage: Path, kind: str, names: Iterable[str]) -> None:
 def objects(storage: Path, namespace: str) -> list[str]:
     """List the ids of the Durable Objects of a namespace that have stored something. Blocks."""
     files = (storage / OBJECTS / namespace).glob("*.sqlite")
-    return sorted(file.stem for file in files if file.stem != "metadata")
+    return sorted(file.stem for file in files if file.stem != "metadata" and "." not in file.stem)
 
 
 def delete_namespace(storage: Path, namespace: str) -> None:

@@ -32,6 +32,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.workerd]
 Deploy = Callable[..., Awaitable[str]]
 ROOM = """
 import { DurableObject } from "cloudflare:workers";
+export class Corner extends DurableObject {
+  visit() {
+    this.ctx.storage.kv.put("visits", 1 + (this.ctx.storage.kv.get("visits") ?? 0));
+    return this.ctx.storage.kv.get("visits");
+  }
+}
 export class Room extends DurableObject {
   visits = 0;
   async fetch(request) {
@@ -40,6 +46,10 @@ export class Room extends DurableObject {
       case "/waiting": return Response.json(this.let_go ? [1] : []);
       case "/go": this.let_go(); break;
       case "/tick": setInterval(() => {}, 1000); break;
+      case "/corner": {
+        const corner = this.ctx.facets.get("corner", () => ({ class: this.ctx.exports.Corner }));
+        return Response.json([await corner.visit()]);
+      }
       case "/alarm": await this.ctx.storage.setAlarm(Date.now() + 3_600_000); break;
     }
     const { sql } = this.ctx.storage;
@@ -182,6 +192,16 @@ async def test_one_objects_storage_is_deleted(rooms: Rooms) -> None:
     assert [each.name for each in (await rooms.found()).objects] == ["b"]
     assert alarms(rooms.info, namespace) == [(await rooms.room("b")).id]
     assert [await rooms.visit(path) for path in ("name/a/", "name/b/")] == [[1, 1], [1, 3]]
+
+
+async def test_facets_are_part_of_their_object(rooms: Rooms) -> None:
+    """They are not listed, go from memory with it, and what they have stored is deleted with what it has."""
+    assert [await rooms.visit("name/a/corner") for _ in range(2)] == [[1], [2]]
+    (room,) = (await rooms.found()).objects
+    assert await rooms.evict("a") is True
+    assert await rooms.visit("name/a/corner") == [3]
+    await delete_object(rooms.info.data_dir, (await rooms.found()).namespace, room.id)
+    assert await rooms.visit("name/a/corner") == [1]
 
 
 def alarms(info: LocalCloudflare, namespace: str) -> list[str]:

@@ -56,6 +56,17 @@ def test_objects_are_listed_by_name(tmp_path: Path) -> None:
     assert _object_storage.stored(tmp_path, "none") == []
 
 
+def test_facets_are_part_of_their_object(tmp_path: Path) -> None:
+    """What they store counts and goes with it; they are no objects, and the index that is only shared is nothing."""
+    folder = keep(tmp_path, "1", journal=20)
+    for ending in ("facets", "1.sqlite", "1.sqlite-wal", "1.sqlite-shm"):
+        (folder / f"1.{ending}").write_bytes(b"x" * 7)
+    other = keep(tmp_path, "11") / "11.sqlite"
+    assert [(each.id, each.size) for each in _object_storage.stored(tmp_path, NAMESPACE)] == [("1", 141), ("11", 100)]
+    assert _object_storage.remove(tmp_path, NAMESPACE, "1") == 141
+    assert list(folder.iterdir()) == [other]
+
+
 def test_an_object_that_is_open_is_in_memory(tmp_path: Path) -> None:
     """Asking does not take the lock that another process has on the file, nor wait for it."""
     folder = keep(tmp_path, "1")
