@@ -121,9 +121,15 @@ class Settings:
 
 @dataclass(slots=True)
 class Halt:
-    """A person's request to stop, as the command line hears it: from then on no run starts anything new."""
+    """How the command line ends a program before its own end.
+
+    Attributes:
+        asked: a person wants it to stop; from then on no run starts anything new.
+        failed: the program has raised, so that what it did not do was not forgotten.
+    """
 
     asked: bool = False
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

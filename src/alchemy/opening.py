@@ -261,13 +261,15 @@ class Opening:
     async def _forgotten(self) -> None:
         """The loop is being shut down and nobody finalized: keep what was done, destroy nothing, and say so."""
         if not self.scope.closed:
-            self.run.emit(
-                Notice(
-                    level="warning",
-                    message=f"{self.run.unit} was never finalized: nothing was destroyed. "
-                    "Use `async with alchemy(...)`, or `await app.finalize()` at the end",
+            halt = self._launch.halt
+            if not halt.asked and not halt.failed:  # else it did not get as far as its end
+                self.run.emit(
+                    Notice(
+                        level="warning",
+                        message=f"{self.run.unit} was never finalized: nothing was destroyed. "
+                        "Use `async with alchemy(...)`, or `await app.finalize()` at the end",
+                    )
                 )
-            )
             await self.close(ok=False)
 
     # What the program does with it

@@ -286,6 +286,9 @@ def _take_inputs(
             values[name] = value
             secretive = secretive or (field.secret and value is not None)
         elif field.required:
+            unknown = next((name for name in given if name not in spec.inputs), None)  # misspelt, as like as not
+            if unknown is not None:
+                raise DeclarationError(*spec.unknown_input(unknown, f"{kind} {id!r}"))
             raise DeclarationError(f"{kind} {id!r} needs the input {name!r} ({field.described})", hint=f"add {name}=…")
         else:
             value = values[name] = field.make_default()

@@ -86,6 +86,10 @@ def test_an_unknown_stage_lists_those_there_are(project: Project) -> None:
     done = project.run("destroy", "--yes", "notes/dev/one")
     assert (done.returncode, "only whole stages" in done.stderr) == (1, True)
     assert len(project.records()) == 4
+    for stage in ("dev", "prod"):
+        project.ok("destroy", "--yes", "--stage", stage)
+    done = project.run("destroy", "--yes")
+    assert (done.returncode, "notes has no stage 'dev': nothing of notes is deployed" in done.stderr) == (1, True)
 
 
 def test_a_chain_says_what_is_meant(project: Project) -> None:

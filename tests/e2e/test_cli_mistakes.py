@@ -55,6 +55,25 @@ def test_misuse_is_exit_code_2_with_a_suggestion(project: Project, args: tuple[s
     assert done.stderr.startswith(message)
 
 
+def test_an_option_without_its_argument_leads_to_the_help_of_its_command(project: Project) -> None:
+    """And not to that of all commands."""
+    assert project.run("scope", "inspect", "notes/dev", "--state-dir").stderr.splitlines()[1:] == [
+        "  hint: alchemy scope inspect notes/dev --help"
+    ]
+    assert "Usage: alchemy scope inspect" in project.ok("scope", "inspect", "notes/dev", "--help").stdout
+
+
+def test_a_program_that_raised_is_not_told_to_finalize(project: Project) -> None:
+    """That it did not finalize is told where it was forgotten, and not where something went wrong before."""
+    opening = "from alchemy import alchemy\nasync def main():\n    app = await alchemy('x')\n"
+    project.write(opening)
+    assert "x/dev was never finalized" in project.run("deploy").stdout
+    project.write(opening + "    raise ValueError('mine')\n    await app.finalize()\n")
+    done = project.run("deploy")
+    assert "ValueError: mine" in done.stderr
+    assert "finalized" not in done.stdout + done.stderr
+
+
 def test_a_missing_program_says_what_was_looked_for(project: Project) -> None:
     """The names, the folder, and the command that makes one."""
     done = project.run("deploy")

@@ -71,7 +71,7 @@ options: Any = Options
 
 MISTAKES = [
     (lambda: wrong("x"), "t::Typed 'x' needs the input 'name' (str)"),
-    (lambda: wrong("x", nmae="n"), "t::Typed 'x' needs the input 'name'"),
+    (lambda: wrong("x", nmae="n"), "t::Typed 'x' has no input 'nmae' (did you mean 'name'?)"),
     (lambda: wrong("x", name="n", cuont=2), "t::Typed 'x' has no input 'cuont' (did you mean 'count'?)"),
     (lambda: wrong("x", name="n", object_id="i"), "'object_id' is an output of t::Typed 'x'"),
     (lambda: wrong("x", name=3), "'name' of t::Typed 'x' must be str, not int 3"),

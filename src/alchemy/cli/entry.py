@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import click
@@ -116,7 +118,7 @@ def run(args: Sequence[str]) -> int:
     try:
         outcome = cli.main(args=list(args), prog_name="alchemy", standalone_mode=False)
     except click.UsageError as error:
-        return _misused(error)
+        return _misused(error, args)
     except (click.Abort, KeyboardInterrupt):
         terminal.problem("interrupted")
         return 130
@@ -139,14 +141,16 @@ def run(args: Sequence[str]) -> int:
     return outcome if type(outcome) is int else 0
 
 
-def _misused(error: click.UsageError) -> int:
+def _misused(error: click.UsageError, args: Sequence[str]) -> int:
     message = error.format_message()
     if isinstance(error, click.NoSuchOption):
         # click's own wording differs between its versions; an option should read like a command.
         near = error.possibilities
         message = f"no such option {error.option_name!r}" + (f", did you mean {near[0]!r}?" if near else "")
-    hint = f"{error.ctx.command_path} --help" if error.ctx else "alchemy --help"
-    terminal.problem(message[:1].lower() + message[1:].rstrip("."), hint)
+    # click does not say whose option lacks its argument
+    said = shlex.join(["alchemy", *takewhile(lambda word: not word.startswith("-"), args)])
+    path = error.ctx.command_path if error.ctx else said
+    terminal.problem(message[:1].lower() + message[1:].rstrip("."), f"{path} --help")
     return 2
 
 

@@ -47,6 +47,7 @@ def execute(work: Callable[[], Awaitable[Any]], display: Display) -> Ending:
                 runner.run(_supervised(work, stopper, display))
             except (Exception, asyncio.CancelledError) as raised:
                 error = raised
+                stopper.halt.failed = True
             except BaseException as raised:
                 if not _is_signal(raised):
                     raise
@@ -80,7 +81,7 @@ class _Stopper:
         self._loop = loop
         self._display = display
         self._before: dict[int, Any] = {}
-        self._halt = (config.launch.get() or Launch()).halt
+        self.halt = (config.launch.get() or Launch()).halt
 
     def __enter__(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -102,7 +103,7 @@ class _Stopper:
     def _stop(self, count: int) -> None:
         running = len(self._display.progress.running)
         if count == 1:
-            self._halt.asked = True
+            self.halt.asked = True
             self._cancel()  # before it is said: whoever reads it can rely on it
             what = f"waiting for {running} running; Ctrl-C again to abort" if running else "nothing is running"
             self._display.say(f"stopping: {what}")

@@ -168,7 +168,8 @@ async def check_unit(store: StateStore, unit: str) -> None:
     if unit not in units:
         have = ", ".join(stage_of(known) for known in units)
         raise ConfigurationError(
-            f"{app} has no stage {stage_of(unit)!r}" + (f"; it has {have}" if have else "; it has none"),
+            f"{app} has no stage {stage_of(unit)!r}"
+            + (f"; it has {have}" if have else f": nothing of {app} is deployed"),
             hint=f"say one that is there: {', '.join(units)}" if have else None,
         )
 

@@ -85,6 +85,7 @@ _SCHEMES: dict[str, str] = {
 _OF_FILES = ("file", "sqlite")
 """Schemes whose path lies on this machine, and may be relative."""
 _BUILT_IN = ("file", "memory", *_SCHEMES)
+_EXAMPLES = {"file": "file:.alchemy", "memory": "memory:", "sqlite": "sqlite:state.db", "cloudflare": "cloudflare:"}
 
 
 def store_of(settings: Settings, root: Path, *, follows: bool = True) -> SealedStore:
@@ -119,6 +120,11 @@ def open_store(place: str | Path, *, root: Path | None = None) -> StateStore:
     Raises:
         ConfigurationError: nobody knows the scheme; the message lists those there are.
     """
+    if isinstance(place, str) and place in _BUILT_IN and not ((root or Path()) / place).exists():
+        raise ConfigurationError(
+            f"the state store {place!r} is a scheme without a place",
+            hint=f"write {_EXAMPLES.get(place, f'{place}://…')!r}; a folder of that name is './{place}'",
+        )
     if root is not None:
         place = root / place if isinstance(place, Path) else placed(place, root)
     if isinstance(place, Path):

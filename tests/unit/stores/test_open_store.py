@@ -54,6 +54,8 @@ def test_a_relative_place(place: str, tmp_path: Path, monkeypatch: pytest.Monkey
         ("file://server/share", "another machine"),
         ("file:", "no folder"),
         ("", "empty"),
+        ("sqlite", "write 'sqlite:state.db'; a folder of that name is './sqlite'"),
+        ("postgresql", "write 'postgresql://…'"),
     ],
 )
 def test_unknown_places(place: str, said: str) -> None:
