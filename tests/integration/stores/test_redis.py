@@ -181,9 +181,10 @@ async def test_whoever_does_not_renew_loses_the_chain(server: RedisServer) -> No
     backend, other = RedisStateStore(server.url).backend, RedisStateStore(server.url).backend
     await backend.open()
     for taken in (UNIT, "notes", f"{UNIT}/database"):
-        old = await backend.take(UNIT, owner=an_owner(), ttl=0.05, nonce=f"old {taken}")
+        old = await backend.take(UNIT, owner=an_owner(), ttl=60, nonce=f"old {taken}")
         assert isinstance(old, Taken)
         assert isinstance(await other.take(taken, owner=an_owner(), ttl=60, nonce=f"early {taken}"), Blocked)
+        await backend.renew(old.lease, ttl=0.05)
         new = await _until_taken(other, taken)
         with pytest.raises(LeaseLost, match=r"has taken|has it since"):
             await backend.commit(old.lease, UNIT, Commit("n", None, (), {f"{UNIT}/late": b"{}"}))

@@ -166,7 +166,7 @@ async def test_aborted_between_two_deletes(
     monkeypatch.setattr(teardown, "asyncio", BetweenDeletes(twice))
     options: Any = {"destroy_strategy": strategy, "batch_size": 1}
     task = asyncio.ensure_future(destroy_unit("app/dev", state_store=store, **options))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(asyncio.CancelledError):
             await task
     assert aborted == [True]

@@ -753,7 +753,7 @@ async def test_a_composite_that_awaits_itself_is_told(cloud: Cloud, store: Store
             await Selfish("s", deep=deep)
 
         with pytest.raises(ExceptionGroup) as caught:
-            await asyncio.wait_for(deploy(program, store), 5)
+            await asyncio.wait_for(deploy(program, store), 60)
         assert "would wait for itself" in errors_of(caught.value)[0]
 
 

@@ -94,7 +94,7 @@ async def test_no_call_before_its_intent_is_durable(cloud: Cloud, store: Store) 
         store.writes.clear()
         gate = store.faults.hold("store.set *")
         running = asyncio.ensure_future(deploy(program, store))
-        await asyncio.wait_for(gate.entered.wait(), 20)
+        await asyncio.wait_for(gate.entered.wait(), 60)
         for _ in range(50):
             await asyncio.sleep(0)
         assert any(write.startswith(status) for write in store.writes)

@@ -44,7 +44,7 @@ def statuses(store: Store) -> Counter[str]:
 
 async def until(what: Callable[[], bool]) -> None:
     """Wait until something is so."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not what():
             await asyncio.sleep(0)
 

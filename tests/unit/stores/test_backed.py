@@ -79,7 +79,7 @@ def backend(path: Path) -> Shaky:
 @pytest.fixture
 async def store(backend: Shaky) -> AsyncIterator[BackedStore]:
     """A store with two records."""
-    store = BackedStore(backend, patience=0.5)
+    store = BackedStore(backend)
     await store.init()
     lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
     old = Generation(generation=1, kind="fs::File", provider="", physical_name="", status=Status.CREATED)
@@ -183,8 +183,9 @@ async def test_lost_answers(store: BackedStore, backend: Shaky) -> None:
     assert set((await store.load(UNIT, lease=lease)).records) == {UNIT, f"{UNIT}/b", f"{UNIT}/c"}
 
 
-async def test_no_answer_at_all(store: BackedStore, backend: Shaky) -> None:
+async def test_no_answer_at_all(store: BackedStore, backend: Shaky, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its patience the store gives up, says for how long it asked, and writes nothing more under that lease."""
+    monkeypatch.setattr(store, "_patience", 0.2)
     lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
     backend.losing = 10**6
     with pytest.raises(StateError, match=r"does not answer \(asked for"):
@@ -301,6 +302,7 @@ async def test_a_place_that_takes_nothing_back(
     store: BackedStore, backend: Shaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first failure is told, and the log is there once, though it was asked for again and again."""
+    monkeypatch.setattr(store, "_patience", 0.2)
     lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
     release = backend.release
 

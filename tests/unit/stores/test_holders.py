@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.stopping import stop
 
 from alchemy.errors import LeaseLost, LockedError, StateError
 from alchemy.ports import Owner
@@ -25,6 +26,7 @@ from alchemy.stores._clocks import machine
 from alchemy.stores._commits import Written
 from alchemy.stores._disk import Disk
 from alchemy.stores._folder import Folder
+from alchemy.stores._guards import guard
 from alchemy.stores._leases import UnitLock
 from alchemy.stores._lockfile import Held, read_lock
 from alchemy.testing.contract import UNIT, a_resource, an_owner
@@ -128,13 +130,14 @@ def rewrite(lock: UnitLock, **changes: Any) -> Held:
     return content
 
 
-async def test_a_stopped_holder_is_overtaken_and_notices(tmp_path: Path) -> None:
+async def test_a_stopped_holder_is_overtaken_and_notices(folder: Folder) -> None:
     """One stopped for longer than its lease loses the unit to whoever waits, and can do nothing when it goes on."""
-    root = str(tmp_path / ".alchemy")
+    root = folder.root
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", STOPPED, root], **pipes) as holder:  # type: ignore[call-overload]
         assert holder.stdout.readline() == "held\n"
-        holder.send_signal(signal.SIGSTOP)
+        with guard(folder.lock_path(UNIT), exclusive=True):
+            stop(holder)
         try:
             store = FileStore(root)
             lease = await store.acquire(UNIT, owner=an_owner("destroy"), timeout=60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import resource
 import shutil
@@ -236,6 +237,7 @@ def disk_calls_until_append(holder: Any) -> int:
 @contextlib.contextmanager
 def only(more: int) -> Iterator[None]:
     """Let this process open so many files more, and no more than that."""
+    gc.collect()  # what others have left would be closed meanwhile, and there would be more
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(name) for name in os.listdir("/dev/fd"))
     fillers = [os.dup(0) for _ in range(highest + 1 - len(os.listdir("/dev/fd")) + 8)]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from alchemy.errors import LeaseLost, LockedError, StateError
-from alchemy.ports import StateStore
-from alchemy.stores import FileStore, MemoryStore, _leases, _renewal
+from alchemy.ports import Lease, StateStore
+from alchemy.stores import FileStore, MemoryStore, _holding, _leases, _memory, _renewal
 from alchemy.stores._clocks import elapsed
 from alchemy.stores._memory import Memory
 from alchemy.stores._renewal import Renewal
@@ -28,13 +30,27 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     return (lambda: FileStore(tmp_path / ".alchemy")) if request.param == "file" else (lambda: MemoryStore(memory))
 
 
-async def test_a_blocked_loop_keeps_its_lease(opened: Open) -> None:
-    """While the loop is blocked for longer than the ttl, the lease is renewed all the same."""
+async def test_a_blocked_loop_keeps_its_lease(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the loop is blocked the lease is renewed all the same, again and again."""
+    renewed = threading.Semaphore(0)
+
+    def often(loop: asyncio.AbstractEventLoop, *, ttl: float, renew: Callable[[], object], **more: Any) -> Renewal:
+        def told() -> None:
+            renew()
+            renewed.release()
+
+        return Renewal(loop, ttl=0.02, renew=told, **more)
+
+    for module in (_holding, _memory):
+        monkeypatch.setattr(module, "Renewal", often)
     one, two = opened(), opened()
-    lease = await one.acquire(UNIT, owner=an_owner(), timeout=0, ttl=1)
-    time.sleep(2.2)
+    lease = await one.acquire(UNIT, owner=an_owner(), timeout=0)
+    for _ in range(3):
+        assert renewed.acquire(timeout=30)  # this blocks the loop
     with pytest.raises(LockedError):
         await two.acquire(UNIT, owner=an_owner(), timeout=0)
+    (listed,) = await two.locks()
+    assert listed.deadline > lease.deadline
     assert one.check(lease)
     await one.set(lease, a_resource(f"{UNIT}/a"))
     await one.release(lease)
@@ -47,9 +63,8 @@ async def test_a_loop_that_is_blocked_for_too_long_loses_its_lease(
     monkeypatch.setattr(_renewal, "LOOP_PATIENCE", 0.2)
     one, two = opened(), opened()
     lease = await one.acquire(UNIT, owner=an_owner(), timeout=0, ttl=0.2)
-    time.sleep(1)
     with pytest.raises(LeaseLost, match="event loop was blocked"):
-        one.check(lease)
+        check_until(one, lease, seconds=30)
     taken = await two.acquire(UNIT, owner=an_owner(), timeout=30)
     for attempt in (lambda: one.renew(lease), lambda: one.set(lease, a_resource(f"{UNIT}/a"))):
         with pytest.raises(LeaseLost, match="event loop was blocked"):
@@ -89,6 +104,14 @@ async def test_memory_that_was_not_renewed_is_free() -> None:
         one.check(lease)
     await two.release(new)
     await one.release(lease)
+
+
+def check_until(store: StateStore, lease: Lease, *, seconds: float) -> None:
+    """Ask whether a lease is lost, until it is; this blocks the loop."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        store.check(lease)
+        time.sleep(0.01)
 
 
 class Thread:

@@ -63,7 +63,7 @@ class ServerContract(Contract):
         """1,000 records take a few round trips, because nothing is read one by one."""
         store = reach(proxy.port, 30)
         await store.init()
-        lease = await store.acquire(UNIT, owner=an_owner(), timeout=0)
+        lease = await store.acquire(UNIT, owner=an_owner(), timeout=0, ttl=600)  # no renewal comes between
         await store.set(lease, a_scope(UNIT, STAGE_KIND), *(a_resource(f"{UNIT}/r{n}") for n in range(1000)))
         await store.fold(lease)
         with proxy.counted() as traffic:

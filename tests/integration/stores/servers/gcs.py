@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -43,12 +42,13 @@ class GCSServer:
         self.allowed = allowed
         self.objects: dict[str, Stored] = {}
         self.mutex = threading.Lock()
+        self._come = threading.Condition(self.mutex)
         self.generation = 0
         self.port = 0
         self.in_flight = 0
         self.most_in_flight = 0
-        self.delay = 0.0
-        """Seconds that every request takes longer."""
+        self.together = 0
+        """As long as there were never so many requests in flight, reads of objects wait for one another."""
         self._server: _Server | None = None
 
     @property
@@ -71,12 +71,14 @@ class GCSServer:
             self._server = None
 
     @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count a request as one in flight."""
-        with self.mutex:
+    def counted(self, *, waits: bool = False) -> Iterator[None]:
+        """Count a request as one in flight, which waits for others if there are to be more at once."""
+        with self._come:
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        time.sleep(self.delay)
+            self._come.notify_all()
+            if waits:
+                self._come.wait_for(lambda: self.most_in_flight >= self.together, timeout=30)
         try:
             yield
         finally:
@@ -136,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Read an object, or list them."""
         owner = self.server.owner
-        with owner.counted():
+        with owner.counted(waits="list-type" not in self._query()):
             with owner.mutex:
                 found = owner.objects.get(self._key())
                 keys = sorted(owner.objects)
