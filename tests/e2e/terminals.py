@@ -12,8 +12,14 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tests.amounts import amount
+
 if TYPE_CHECKING:
     from tests.e2e.conftest import Project
+
+
+LIMIT = amount(60, 600)
+"""Seconds after which what hangs fails its test."""
 
 
 class Terminal:
@@ -36,7 +42,7 @@ class Terminal:
 
     def until(self, text: str) -> None:
         """Read until `text` was shown."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + LIMIT
         while text not in self.text:
             assert time.monotonic() < deadline, f"{text!r} was not shown: {self.text!r}"
             if select.select([self._mine], [], [], 1)[0] and not self._read():
@@ -59,7 +65,7 @@ class Terminal:
         while self._read():
             pass
         os.close(self._mine)
-        return self.process.wait(30)
+        return self.process.wait(LIMIT)
 
     @property
     def plain(self) -> str:

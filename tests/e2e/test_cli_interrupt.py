@@ -43,7 +43,7 @@ def test_the_second_signal_aborts(project: Project, body: str) -> None:
     )
     fqn = "notes/dev/one/a" if "nested" in body else "notes/dev/a"
     running = project.start("deploy", "--json")
-    running.event("resource.started", fqn=fqn)
+    running.event("resource.log", fqn=fqn, message="making a")  # so its intent is durable
     running.interrupt()
     running.said(STOPPING)
     running.interrupt()

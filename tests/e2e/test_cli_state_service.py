@@ -8,7 +8,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.e2e.terminals import Terminal
+from tests.e2e.terminals import LIMIT, Terminal
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Project, Running
@@ -39,11 +39,11 @@ def test_what_it_keeps_survives(project: Project, end: signal.Signals) -> None:
     assert url.startswith("http://127.0.0.1:")
     ask(url, "set", "api", {"id": "api"})
     running.process.send_signal(end)
-    assert running.process.wait(timeout=30) == (-9 if end == signal.SIGKILL else 0)
+    assert running.process.wait(timeout=LIMIT) == (-9 if end == signal.SIGKILL else 0)
     running, url = serve(project)
     assert ask(url, "get", "api") == {"id": "api"}
     running.process.terminate()
-    assert running.process.wait(timeout=30) == 0
+    assert running.process.wait(timeout=LIMIT) == 0
     assert TOKEN not in "".join(
         path.read_text(errors="replace") for path in project.folder.rglob("*") if path.is_file()
     )

@@ -7,6 +7,10 @@ import shlex
 import signal
 from typing import TYPE_CHECKING
 
+from tests.stopping import stop
+
+from alchemy.stores._guards import guard
+
 if TYPE_CHECKING:
     from tests.e2e.conftest import Project
 
@@ -59,8 +63,9 @@ def test_a_stage_is_taken_from_a_run_that_hangs(project: Project) -> None:
     """With `--no-lock` at once; that run, should it go on, writes nothing, says who took it, and fails."""
     project.things('await Thing("a", slow=True)', 'await Thing("b")')
     first = project.start("deploy", "--json")
-    first.event("resource.log", fqn="notes/dev/a", message="making a")  # so it writes nothing at this moment
-    first.interrupt(signal.SIGSTOP)
+    first.event("resource.log", fqn="notes/dev/a", message="making a")
+    with guard(str(project.folder / ".alchemy/locks/notes/dev.lock"), exclusive=True):
+        stop(first.process)
     (project.folder / "go").touch()
     try:
         second = project.run("deploy", "--no-lock")

@@ -30,7 +30,7 @@ def test_locks_say_who_holds_what(project: Project, running: Running) -> None:
         for chain in chains:
             unit, owner = project.ok("scope", command, *chain).stdout.splitlines()
             assert unit == "notes/dev"
-            assert re.match(rf"  \S+@\S+ \(pid {pid}\), deploy.*, for \d+ s, renewed, expires in ", owner)
+            assert re.match(rf"  \S+@\S+ \(pid {pid}\), deploy.*, for \d+ \w+, renewed, expires in ", owner)
         row = json.loads(project.ok("scope", command, "--json").stdout)
         assert (row["chain"], row["owner"]["pid"], row["owner"]["operation"]) == ("notes/dev", pid, "deploy")
     for other, hint in (("notes/prod", "it has dev"), ("note", "did you mean notes?")):

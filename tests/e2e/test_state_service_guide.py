@@ -7,7 +7,6 @@ import re
 import secrets
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tomllib
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.e2e.terminals import LIMIT
+from tests.ports import kept_port
 
 from alchemy.cli.commands.state_service import command
 
@@ -58,13 +59,6 @@ def shell(project: Project, commands: list[str], env: dict[str, str]) -> str:
     return done.stdout + done.stderr
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.mark.workerd
 def test_on_an_account(project: Project) -> None:
     """Set up in three commands, copied, the token changed, deployed again: all on the Cloudflare on this machine."""
@@ -90,7 +84,7 @@ def test_on_an_account(project: Project) -> None:
 def test_on_a_machine_of_ones_own(project: Project) -> None:
     """Served, asked whether it is there, deployed to and copied."""
     project.things('Thing("api")')
-    port = str(free_port())
+    port = str(kept_port())
     here = [
         line.replace("8787", port).replace("/srv/state", "kept")
         for line in [*lines("Set-up on a machine of one's own"), *lines("Copies")]
@@ -104,7 +98,7 @@ def test_on_a_machine_of_ones_own(project: Project) -> None:
         said = shell(project, [*asking, f"{copying} --from cloudflare+http://127.0.0.1:{port}"], env)
     finally:
         running.process.terminate()
-        assert running.process.wait(timeout=30) == 0
+        assert running.process.wait(timeout=LIMIT) == 0
     if shutil.which("curl"):
         assert "HTTP/1.1 200" in said
         assert "x-alchemy-state-service: " in said

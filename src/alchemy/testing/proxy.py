@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from types import TracebackType
@@ -51,10 +53,14 @@ class Proxy:
         self._target = (host, port)
         self._portal = Portal("alchemy-proxy")
         self._server: asyncio.Server | None = None
+        self._kept: socket.socket | None = None
         self._links: set[_Link] = set()
         self._losing = 0
 
     def __enter__(self) -> Proxy:
+        self._kept = _keep_a_port()
+        if self._kept is not None:
+            self.port = self._kept.getsockname()[1]
         self._portal.call(self._listen())
         return self
 
@@ -63,6 +69,8 @@ class Proxy:
     ) -> None:
         self._portal.call(self._close())
         self._portal.close()
+        if self._kept is not None:
+            self._kept.close()
 
     def cut(self) -> None:
         """Cut every connection, and refuse new ones until `restore`."""
@@ -105,10 +113,15 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.traffic.connections += 1
+        server = self._server
         try:
             to_server = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
+            return
+        if server is None or server is not self._server:  # cut meanwhile
+            writer.transport.abort()
+            to_server[1].transport.abort()
             return
         link = _Link(self, (reader, writer), to_server)
         self._links.add(link)
@@ -124,6 +137,18 @@ class Proxy:
             self._losing -= 1
             return True
         return False
+
+
+def _keep_a_port() -> socket.socket | None:
+    """Bind a socket that never listens: beside it Linux lets a server listen, and gives its port to nobody else while
+    the proxy is cut. Other systems let no server in there: on those a port is free when it is listened on first.
+    """
+    if sys.platform != "linux":
+        return None
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    return kept
 
 
 _Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]

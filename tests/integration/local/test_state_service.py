@@ -232,7 +232,7 @@ async def test_an_api_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("CLOUDFLARE_BASE_URL", "http://127.0.0.1:1/client/v4")
     store = CloudflareStateStore(script_name="state-far", patience=0.3)
     for ask in (store.init, store.redeploy):
-        with pytest.raises(StateError, match=r"Cloudflare could not be reached .*\(asked for 0 s\)") as caught:
+        with pytest.raises(StateError, match=r"Cloudflare could not be reached .*\(asked for \d+ s\)") as caught:
             await ask()
         assert "127.0.0.1:1" in (caught.value.hint or "")
     await store.deinit()

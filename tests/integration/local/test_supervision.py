@@ -29,8 +29,8 @@ HELLO = "export default { fetch: () => new Response('hello') }"
 
 
 async def gone(pid: int) -> None:
-    """Wait until there is no such process (a zombie does not count), at most ten seconds."""
-    async with asyncio.timeout(10):
+    """Wait until there is no such process (a zombie does not count), at most a minute."""
+    async with asyncio.timeout(60):
         while alive(pid):
             await asyncio.sleep(0.005)
 
@@ -80,7 +80,7 @@ async def test_a_killed_workerd_comes_back(
     url = await deploy(client, cloud, "reborn", HELLO)
     before = set[int]()
     for number in range(3):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (pid := (await local.status(cloud.data_dir)).workerd_pid) is None or pid in before:
                 await asyncio.sleep(0.005)
         before.add(pid)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from tests.integration.service.clients import TOKEN, Client, Open
 from tests.integration.service.releases import MIGRATED, Traffic, migrations, newer, standing
+from tests.ports import kept_port
 
 from alchemy.errors import ConfigurationError
 from alchemy.local import LocalCloudflareError
@@ -33,13 +34,14 @@ async def fill(client: Client, count: int = 20) -> dict[str, str]:
 
 async def test_newer_code_under_traffic(tmp_path: Path, open_service: Open) -> None:
     """An object with data of version 1 and requests all the time is migrated by a newer Worker, and nobody fails."""
+    port = kept_port()
     async with asyncio.TaskGroup() as group:
-        async with open_service(tmp_path) as client:
+        async with open_service(tmp_path, port=port) as client:
             rows = await fill(client)
             traffic = Traffic(client.service.url, rows)
             task = group.create_task(traffic())
             await traffic.more()
-        async with open_service(tmp_path, port=client.service.port, source=newer()) as client:
+        async with open_service(tmp_path, port=port, source=newer()) as client:
             await traffic.more()
             assert (await client("version", chain=""))["schema"] == 3
         task.cancel()

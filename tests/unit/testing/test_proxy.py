@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncGenerator
 
@@ -30,6 +31,13 @@ async def echo() -> AsyncGenerator[tuple[int, list[bytes]]]:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1], heard
+
+
+def bound(server: socket.socket) -> int:
+    """Have a socket at a port, without listening; give the port."""
+    server.bind(("127.0.0.1", 0))
+    port: int = server.getsockname()[1]
+    return port
 
 
 async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: bytes) -> bytes:
@@ -98,10 +106,21 @@ async def test_requests_are_delayed() -> None:
             connection[1].close()
 
 
+async def test_while_it_is_cut_nobody_else_is_given_its_port() -> None:
+    """It stays the proxy's own, though nobody listens there."""
+    async with echo() as (port, _):
+        with Proxy("127.0.0.1", port) as proxy:
+            proxy.cut()
+            with socket.socket() as other, pytest.raises(OSError, match="in use"):
+                other.bind(("127.0.0.1", proxy.port))
+            proxy.restore()
+            connection = await asyncio.open_connection("127.0.0.1", proxy.port)
+            assert await say(*connection, b"a\n") == b"a\n"
+            connection[1].close()
+
+
 async def test_a_server_that_is_not_there_cuts_the_client() -> None:
     """When nobody listens behind the proxy its clients are cut off and nothing hangs."""
-    async with echo() as (port, _):
-        pass
-    with Proxy("127.0.0.1", port) as proxy:
+    with socket.socket() as deaf, Proxy("127.0.0.1", bound(deaf)) as proxy:
         connection = await asyncio.open_connection("127.0.0.1", proxy.port)
         assert await say(*connection, b"a\n") == b""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from tests.ports import kept_port
 
 
 class Server:
@@ -14,12 +15,12 @@ class Server:
 
     Args:
         folder: for its data.
-        port: a free one by default.
+        port: kept by the caller; by default one is.
     """
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
         self.folder = folder
-        self.port = port or free_port()
+        self.port = port or kept_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def _start(
@@ -48,11 +49,3 @@ class Server:
             self._process.kill()
             self._process.wait()
             self._process = None
-
-
-def free_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from tests.ports import kept_port
+
 BUCKET = "state"
 
 
@@ -44,7 +46,7 @@ class GCSServer:
         self.mutex = threading.Lock()
         self._come = threading.Condition(self.mutex)
         self.generation = 0
-        self.port = 0
+        self.port = kept_port()
         self.in_flight = 0
         self.most_in_flight = 0
         self.together = 0
@@ -59,7 +61,6 @@ class GCSServer:
     def start(self) -> None:
         """Listen, on the same port as before."""
         self._server = _Server(("127.0.0.1", self.port), self)
-        self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def kill(self) -> None:

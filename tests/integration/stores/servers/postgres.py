@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.integration.stores.servers.base import Server, free_port
+from tests.integration.stores.servers.base import Server
+from tests.ports import kept_port
 
 USER, PASSWORD = "tester", "open-sesame"
 _ACCOUNT = "postgres"
@@ -87,7 +88,7 @@ class Pooler:
     """
 
     def __init__(self, server: PostgresServer) -> None:
-        self.port = free_port()
+        self.port = kept_port()
         self.folder = Path(tempfile.mkdtemp(prefix="alchemy-pgbouncer-"))
         self._server = server
         self._process: subprocess.Popen[bytes] | None = None

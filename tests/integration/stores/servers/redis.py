@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 from pathlib import Path
 
 from tests.integration.stores.servers.base import Server
+from tests.ports import keep, kept_port
 
 
 class RedisServer(Server):
@@ -19,7 +21,7 @@ class RedisServer(Server):
     """
 
     def __init__(self, folder: Path, *, password: str | None = None, **settings: str) -> None:
-        super().__init__(folder, port=_free_port())
+        super().__init__(folder, port=_two_ports())
         self.password = password
         self._settings = {"appendonly": "yes", "appendfsync": "always", "save": "", **settings}
 
@@ -66,16 +68,10 @@ def _binary() -> str:
     return str(REDIS_SERVER_PATH)
 
 
-def _free_port() -> int:
-    """Give a port that is free; so is the one 10,000 above it, where a server of a cluster listens too."""
+def _two_ports() -> int:
+    """Keep a port, and the one 10,000 above it, where a server of a cluster listens too."""
     while True:
-        with socket.socket() as probe, socket.socket() as second:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            if port > 55_535:
-                continue
-            try:
-                second.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
+        port = kept_port()
+        with contextlib.suppress(OSError, OverflowError):
+            keep(port + 10_000)
             return port
