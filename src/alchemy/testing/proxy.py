@@ -13,6 +13,7 @@ from types import TracebackType
 from alchemy.stores._portal import Portal
 
 _CHUNK = 1 << 16
+_BACKLOG = 100
 
 
 @dataclass(slots=True)
@@ -52,33 +53,36 @@ class Proxy:
         self.traffic = Traffic()
         self._target = (host, port)
         self._portal = Portal("alchemy-proxy")
-        self._server: asyncio.Server | None = None
         self._kept: socket.socket | None = None
-        self._links: set[_Link] = set()
+        self._serving: asyncio.Task[None] | None = None
         self._losing = 0
 
     def __enter__(self) -> Proxy:
         self._kept = _keep_a_port()
         if self._kept is not None:
             self.port = self._kept.getsockname()[1]
-        self._portal.call(self._listen())
+        self.restore()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._portal.call(self._close())
+        self.cut()
         self._portal.close()
         if self._kept is not None:
             self._kept.close()
 
     def cut(self) -> None:
         """Cut every connection, and refuse new ones until `restore`."""
-        self._portal.call(self._close())
+        self._portal.call(self._stop())
 
     def restore(self) -> None:
         """Accept connections again, on the same port."""
-        self._portal.call(self._listen())
+        if self._serving is None:
+            listener = _bound(self.port)
+            listener.listen(_BACKLOG)
+            self.port = listener.getsockname()[1]
+            self._portal.call(self._start(listener))
 
     def lose_answers(self, count: int = 1) -> None:
         """Let that many next answers not arrive: the server has the request and acts on it, and the client is cut off
@@ -97,39 +101,52 @@ class Proxy:
             for name in Traffic.__slots__:
                 setattr(within, name, getattr(self.traffic, name) - getattr(before, name))
 
-    async def _listen(self) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
+    async def _start(self, listener: socket.socket) -> None:
+        begun = asyncio.Event()
+        self._portal.submit(self._serve(listener, begun))
+        await begun.wait()
 
-    async def _close(self) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-        links = list(self._links)
-        for link in links:
-            link.cut()
-        await asyncio.gather(*(link.ended.wait() for link in links))
+    async def _stop(self) -> None:
+        serving, self._serving = self._serving, None
+        if serving is not None:
+            serving.cancel()
+            await asyncio.wait([serving])
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.traffic.connections += 1
-        server = self._server
+    async def _serve(self, listener: socket.socket, begun: asyncio.Event) -> None:
+        """Pass on what comes until this is cancelled.
+
+        Not a server of asyncio's: when that is closed, a client that it has just accepted is neither served nor cut.
+        """
+        loop = asyncio.get_running_loop()
+        self._serving = asyncio.current_task()
+        async with asyncio.TaskGroup() as group:
+            loop.add_reader(listener, self._accept, listener, group)
+            begun.set()
+            try:
+                await loop.create_future()
+            finally:
+                loop.remove_reader(listener)
+                listener.close()
+
+    def _accept(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
         try:
-            to_server = await asyncio.open_connection(*self._target)
+            client, _ = listener.accept()
         except OSError:
-            writer.transport.abort()
-            return
-        if server is None or server is not self._server:  # cut meanwhile
-            writer.transport.abort()
-            to_server[1].transport.abort()
-            return
-        link = _Link(self, (reader, writer), to_server)
-        self._links.add(link)
-        try:
-            await link.run()
-        finally:
-            self._links.discard(link)
-            link.ended.set()
+            return  # it has given up already; or it is accepted in the next turn
+        client.setblocking(False)
+        self.traffic.connections += 1
+        # Also when it is cancelled before it begins.
+        group.create_task(self._link(client)).add_done_callback(lambda _: client.close())
+
+    async def _link(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            mine = await asyncio.open_connection(sock=client)
+            try:
+                theirs = await asyncio.open_connection(*self._target)
+            except BaseException:
+                mine[1].transport.abort()
+                raise
+            await _Link(self, mine, theirs).run()
 
     def take_loss(self) -> bool:
         """Say whether the answer at hand is to be lost."""
@@ -143,12 +160,19 @@ def _keep_a_port() -> socket.socket | None:
     """Bind a socket that never listens: beside it Linux lets a server listen, and gives its port to nobody else while
     the proxy is cut. Other systems let no server in there: on those a port is free when it is listened on first.
     """
-    if sys.platform != "linux":
-        return None
-    kept = socket.socket()
-    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    kept.bind(("127.0.0.1", 0))
-    return kept
+    return _bound(0) if sys.platform == "linux" else None
+
+
+def _bound(port: int) -> socket.socket:
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setblocking(False)
+    try:
+        bound.bind(("127.0.0.1", port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 _Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -162,22 +186,18 @@ class _Link:
         self._client = client
         self._server = server
         self._client_spoke = False
-        self.ended = asyncio.Event()
-
-    def cut(self) -> None:
-        """Cut both, without saying goodbye."""
-        for _, writer in (self._client, self._server):
-            writer.transport.abort()
 
     async def run(self) -> None:
-        """Pass on what comes, until one side ends."""
-        with contextlib.suppress(OSError):
+        """Pass on what comes until one side ends, or this is cancelled; then cut both, without saying goodbye."""
+        try:
             async with asyncio.TaskGroup() as group:
-                up = group.create_task(self._requests())
-                down = group.create_task(self._answers())
-                await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
-                self.cut()
-                up.cancel()  # it may be in the middle of a long delay
+                both = [group.create_task(self._requests()), group.create_task(self._answers())]
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                for one in both:
+                    one.cancel()  # it may be in the middle of a long delay
+        finally:
+            for _, writer in (self._client, self._server):
+                writer.transport.abort()
 
     async def _requests(self) -> None:
         traffic = self._proxy.traffic

@@ -106,6 +106,18 @@ async def test_requests_are_delayed() -> None:
             connection[1].close()
 
 
+async def test_what_is_being_connected_is_cut_too() -> None:
+    """A client whose way to the server is not open yet does not come through a cut."""
+    async with echo() as (port, heard):
+        with Proxy("127.0.0.1", port) as proxy:
+            for _ in range(20):
+                connection = await asyncio.open_connection("127.0.0.1", proxy.port)
+                proxy.cut()
+                assert await say(*connection, b"late\n") == b""
+                proxy.restore()
+    assert heard == []
+
+
 async def test_while_it_is_cut_nobody_else_is_given_its_port() -> None:
     """It stays the proxy's own, though nobody listens there."""
     async with echo() as (port, _):
