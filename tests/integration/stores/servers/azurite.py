@@ -44,7 +44,7 @@ class AzureServer(Server):
         script = installed() / "node_modules/azurite/dist/src/blob/main.js"
         options = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", str(self.folder / "data")]
         command = [_node(), str(script), *options, "--skipApiVersionCheck", "--silent", "--disableTelemetry"]
-        self._start(command, is_up=self._make_container, seconds=60)
+        self._start(command, is_up=self._make_container)
 
     def _make_container(self) -> bool:
         headers = {"x-ms-date": format_datetime(datetime.now(UTC), usegmt=True), "x-ms-version": "2021-12-02"}

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from tests.ports import kept_port
 
+STARTS = 120
+"""Seconds after which a server that runs and does not answer is taken to hang; one has taken 50 on a busy machine."""
+
 
 class Server:
     """A process that is started on the same port again and again.
@@ -30,13 +33,12 @@ class Server:
         is_up: Callable[[], bool],
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        seconds: float = 30,
     ) -> None:
         """Start it, and wait until it is up; if it does not come up, nothing is left running."""
         log_file = self.folder / "log"
         with log_file.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=cwd)
-        end = time.monotonic() + seconds
+        end = time.monotonic() + STARTS
         while not is_up():
             if self._process.poll() is not None or time.monotonic() > end:
                 self.kill()

@@ -52,7 +52,6 @@ class MiniStack(Server):
             [sys.executable, "-m", "ministack"],
             is_up=lambda: self._ask("GET", "/_ministack/health") == 200,
             env={**os.environ, **settings},
-            seconds=60,
         )
 
     def kill(self) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.integration.stores.servers.base import Server
+from tests.integration.stores.servers.base import STARTS, Server
 from tests.ports import kept_port
 
 USER, PASSWORD = "tester", "open-sesame"
@@ -46,7 +46,7 @@ class PostgresServer(Server):
 
     def start(self) -> None:
         """Start it, on the same port as before, and wait until it answers."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + STARTS
         while not self._try_to_start():  # what the killed one has left behind may still be ending
             if time.monotonic() > end:
                 raise RuntimeError(f"postgres did not start: {(self.folder / 'log').read_text()[-2000:]}")
@@ -111,7 +111,7 @@ class Pooler:
         command = _as_account([shutil.which("pgbouncer", path=_search_path()) or "pgbouncer", str(self.folder / "ini")])
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-        end = time.monotonic() + 30
+        end = time.monotonic() + STARTS
         while not _listens(self.port):
             if self._process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"pgbouncer did not start: {(self.folder / 'log').read_text()[-2000:]}")
