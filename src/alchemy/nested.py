@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from alchemy.config import given_options
 from alchemy.errors import AlchemyError, DeclarationError
@@ -16,7 +16,19 @@ from alchemy.scope import Scope, get_current, set_current
 T = TypeVar("T")
 
 
-class Nested(Generic[T]):
+class AsyncOnly:
+    """What is entered with `async with`: a plain `with` gets an error that says so, and type checkers know anyway."""
+
+    if not TYPE_CHECKING:
+
+        def __enter__(self) -> None:
+            raise DeclarationError("a scope is entered with `async with`, not with `with`", hint="write `async with`")
+
+        def __exit__(self, *_: object) -> None:
+            """Is never called; without it `with` would not get as far as `__enter__`."""
+
+
+class Nested(AsyncOnly, Generic[T]):
     """What `alchemy.run(...)` gives: a nested scope to enter with `async with`, or a function's result to await.
 
     Until it is entered it stands in its parent for the scope; entering replaces it.

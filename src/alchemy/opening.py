@@ -21,6 +21,7 @@ from alchemy.events import Bus, Notice
 from alchemy.finalizing import Finalize, kept_options
 from alchemy.holdings import Holdings
 from alchemy.names import RESERVED_STAGE
+from alchemy.nested import AsyncOnly
 from alchemy.owner import owner_of
 from alchemy.remedies import what_is_gone
 from alchemy.runlog import RunLog
@@ -70,7 +71,7 @@ class StageScope(Scope):
             raise
 
 
-class Opening:
+class Opening(AsyncOnly):
     """What `alchemy("app")` gives: it has begun; enter it with `async with`, or await it and finalize yourself.
 
     Args:

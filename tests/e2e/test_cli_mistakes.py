@@ -74,6 +74,14 @@ def test_a_program_that_raised_is_not_told_to_finalize(project: Project) -> None
     assert "finalized" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("entered", ["with alchemy('x')", "async with alchemy('x'):\n        with alchemy.run('y')"])
+def test_a_scope_that_is_entered_without_async_says_what_to_write(project: Project, entered: str) -> None:
+    """The application and nested scopes alike."""
+    project.write(f"from alchemy import alchemy\nasync def main():\n    {entered}:\n            pass\n")
+    done = project.run("deploy")
+    assert (done.returncode, "hint: write `async with`" in done.stderr) == (1, True)
+
+
 def test_a_missing_program_says_what_was_looked_for(project: Project) -> None:
     """The names, the folder, and the command that makes one."""
     done = project.run("deploy")

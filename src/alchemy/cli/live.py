@@ -114,7 +114,7 @@ class LiveTree(Display):
         if not progress.phases:
             waiting = progress.waiting
             what = f"waiting: {holder(waiting, now)}" if waiting else "starting"
-            yield Text(f"{_frame(spin)} {what}  {duration(now - self._began)}", style="dim")
+            yield Text(f"{_frame(spin)} {what} · {duration(now - self._began)}", style="dim")
             return
         unit = next(reversed(progress.phases))
         yield Text(f"{VERBS.get(progress.phases[unit], 'running')} {unit}", style="bold")

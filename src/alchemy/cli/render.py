@@ -255,8 +255,12 @@ def exported(exports: Mapping[str, Any]) -> list[str]:
 
 
 def value_of(value: Any) -> str:
-    """Give an exported value as text: text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    """Give an exported value as text: text as it is, a resource by its FQN, anything else as JSON."""
+    match value:
+        case {"@resource": {"fqn": str(fqn)}}:
+            return fqn
+        case _:
+            return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def choose(*, as_json: bool, quiet: bool, verbose: bool) -> Display:

@@ -104,6 +104,7 @@ def test_a_summary_says_how_it_went() -> None:
         == "a/b: 2 created, 1 failed, not finished in 1.2 s"
     )
     assert exported({"url": "http://x", "sizes": [1, 2]}) == ["  url    http://x", "  sizes  [1,2]"]
+    assert exported({"db": {"@resource": {"fqn": "a/b/db"}}}) == ["  db  a/b/db"]
 
 
 def test_lines_cannot_steer_a_terminal() -> None:
