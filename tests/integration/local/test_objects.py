@@ -33,6 +33,7 @@ export default {
 };
 """
 NEW = {"new_tag": "v1", "new_sqlite_classes": ["Counter"]}
+LIVE = {"type": "durable-object", "storage": "sqlite"}
 
 
 def binding(class_name: str = "Counter", **more: str) -> dict[str, Any]:
@@ -134,6 +135,10 @@ async def test_a_class_of_another_worker(
         (counter(), {"migrations": {"deleted_classes": [{"name": "Counter"}]}}, 10021),
         (counter(), {"migrations": {"new_sqlite_classes": "Counter"}}, 10021),
         (counter(), {"migrations": "v1"}, 10021),
+        (counter(), {"exports": {"": LIVE}}, 100402),
+        (counter(), {"exports": {'Coun"ter': LIVE}}, 100402),
+        (counter(), {"keep_bindings": 5}, 10021),
+        (counter(), {"compatibility_flags": "nodejs_compat"}, 10021),
     ],
 )
 async def test_what_does_not_apply_is_refused(

@@ -18,7 +18,7 @@ from alchemy.local.control import bindings
 from alchemy.local.control.context import Call, Context, new_id, now
 from alchemy.local.control.envelope import ApiError, success
 from alchemy.local.control.lifecycle import Changed, changed
-from alchemy.local.control.uploads import digest, ordered, read_form
+from alchemy.local.control.uploads import digest, ordered, read_form, texts
 from alchemy.local.runtime.plane import Workers
 from alchemy.local.runtime.preflight import ScriptRefused, preflight
 from alchemy.local.runtime.wiring import binding_target
@@ -52,14 +52,13 @@ async def put(call: Call) -> Response:
 
     def build(current: Worker | None) -> Worker:
         base = current or Worker(name, tag, "", (), (), "", created_on=moment)
-        keep = metadata.get("keep_bindings") or ()
         return replace(
             base,
             etag=digest(uploaded),
             modules=uploaded,
-            bindings=bindings.resolve(metadata.get("bindings"), current, keep),
+            bindings=bindings.resolve(metadata.get("bindings"), current, texts(metadata, "keep_bindings")),
             compatibility_date=str(metadata.get("compatibility_date") or _DATE_WITHOUT_ONE),
-            compatibility_flags=tuple(metadata.get("compatibility_flags") or ()),
+            compatibility_flags=texts(metadata, "compatibility_flags"),
             settings={key: metadata[key] for key in KEPT_SETTINGS if metadata.get(key) is not None},
             modified_on=moment,
         )

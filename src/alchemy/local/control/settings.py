@@ -14,7 +14,7 @@ from alchemy.local.control.envelope import ApiError, success
 from alchemy.local.control.lifecycle import Changed, changed
 from alchemy.local.control.scripts import KEPT_SETTINGS, apply, deploy, existing, only
 from alchemy.local.control.shapes import object_or_none
-from alchemy.local.control.uploads import read_form
+from alchemy.local.control.uploads import read_form, texts
 from alchemy.local.runtime.plane import Workers
 from alchemy.local.runtime.worker import Worker
 
@@ -36,12 +36,12 @@ async def patch(call: Call) -> Response:
         worker = current or existing(call)
         made = replace(worker, modified_on=moment, settings=_merged(worker, given, KEPT_SETTINGS))
         if given.get("bindings") is not None:
-            keep = given.get("keep_bindings") or ()
+            keep = texts(given, "keep_bindings")
             made = replace(made, bindings=bindings.resolve(given["bindings"], worker, keep))
         if given.get("compatibility_date"):
             made = replace(made, compatibility_date=str(given["compatibility_date"]))
         if given.get("compatibility_flags") is not None:
-            made = replace(made, compatibility_flags=tuple(given["compatibility_flags"]))
+            made = replace(made, compatibility_flags=texts(given, "compatibility_flags"))
         return made
 
     def change(workers: Workers) -> Changed:

@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from alchemy.local.control.envelope import ApiError
-from alchemy.local.control.shapes import object_or_none
+from alchemy.local.control.shapes import object_or_none, strings_or_none
 from alchemy.local.runtime.wiring import IGNORED_MODULE_TYPES, MODULE_TYPES
 from alchemy.local.runtime.worker import Module
 
@@ -46,6 +46,18 @@ async def read_form(request: Request, field: str) -> tuple[Mapping[str, Any], li
         )
     async with request.form(max_files=_MOST_PARTS, max_fields=_MOST_PARTS, max_part_size=_LARGEST_FIELD) as form:
         return await _metadata(form, field), await _modules(form, field)
+
+
+def texts(metadata: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Return a list of the metadata; empty when it is left out.
+
+    Raises:
+        ApiError: 10021; it is not one of strings.
+    """
+    found = strings_or_none(metadata.get(key) or [])
+    if found is None:
+        raise ApiError(400, 10021, f"The '{key}' must be an array of strings.")
+    return tuple(found)
 
 
 async def _metadata(form: FormData, field: str) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from alchemy.local.runtime.process import Workerd, WorkerdRefused
 from alchemy.local.runtime.worker import Worker
 
 _CPU_SECONDS = 2
-_MISSING_CLASS = re.compile(r'referenced the class "([^"]+)", but no such Durable Object class is exported')
+_MISSING_CLASS = re.compile(r'referenced the class "(.*?)", but no such Durable Object class is exported', re.DOTALL)
 """workerd says so and starts all the same."""
 _SECONDS = 20
 
