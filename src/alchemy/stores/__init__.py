@@ -118,13 +118,17 @@ def open_store(place: str | Path, *, root: Path | None = None) -> StateStore:
         root: what a relative path is relative to, also that of a `file:` or `sqlite:` URL; `None`: the current folder.
 
     Raises:
-        ConfigurationError: nobody knows the scheme; the message lists those there are.
+        ConfigurationError: nobody knows the scheme; the message lists those there are. Or it is no URL.
     """
     if isinstance(place, str) and place in _BUILT_IN and not ((root or Path()) / place).exists():
         raise ConfigurationError(
             f"the state store {place!r} is a scheme without a place",
             hint=f"write {_EXAMPLES.get(place, f'{place}://…')!r}; a folder of that name is './{place}'",
         )
+    if isinstance(place, str):
+        from alchemy.stores._urls import check_url
+
+        check_url(place)
     if root is not None:
         place = root / place if isinstance(place, Path) else placed(place, root)
     if isinstance(place, Path):

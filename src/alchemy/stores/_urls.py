@@ -49,6 +49,17 @@ def parse(url: str, *, options: Collection[str]) -> Place:
     return Place(parts.scheme, parts.netloc.rpartition("@")[2], unquote(parts.path.lstrip("/")), given)
 
 
+def check_url(url: str) -> None:
+    """Refuse what cannot be taken apart. Raises `ConfigurationError`, which shows no more of it than the scheme."""
+    try:
+        urlsplit(url)
+    except ValueError:  # which may tell the password
+        raise ConfigurationError(
+            f"the state store's URL, {url.partition(':')[0]}:…, cannot be read",
+            hint="an IPv6 address stands in brackets, and in a password all but letters and digits is percent-encoded",
+        ) from None
+
+
 def without_credentials(url: str) -> str:
     """Give a URL without user name and password."""
     parts = urlsplit(url)

@@ -9,7 +9,7 @@ import pytest
 
 from alchemy import stores
 from alchemy.errors import ConfigurationError
-from alchemy.stores import FileStore, MemoryStore, open_store
+from alchemy.stores import CloudflareStateStore, FileStore, MemoryStore, open_store
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,30 @@ def test_unknown_places(place: str, said: str) -> None:
     assert refused.value.hint
     if "no state store" in said:
         assert {"file:", "memory:", "sqlite:"} <= {*refused.value.hint.replace(",", " ").replace(";", " ").split()}
+
+
+@pytest.mark.parametrize("place", ["postgres://ann:hunter2@[::1/db", "redis://ann:hunter2@\u2100host/0"])
+@pytest.mark.parametrize("root", [None, Path("/srv")])
+def test_what_is_no_url(place: str, root: Path | None) -> None:
+    """It is refused by its scheme alone, for the rest may hold a password."""
+    with pytest.raises(ConfigurationError, match="cannot be read") as refused:
+        open_store(place, root=root)
+    assert "hunter2" not in f"{refused.value!s} {refused.value.hint}"
+    assert refused.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "address",
+    [":99999", ":0", ":port", "/folder", "?force=true", "#1", "@host"],
+)
+def test_what_is_no_address_of_a_service(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused at once, and not by what comes of asking it."""
+    monkeypatch.setenv("ALCHEMY_STATE_TOKEN", "token")
+    with pytest.raises(ConfigurationError, match="is no address of a state service") as refused:
+        CloudflareStateStore(f"http://127.0.0.1{address}")
+    assert "cloudflare+http://127.0.0.1:8787" in (refused.value.hint or "")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        CloudflareStateStore("http://[::1")
 
 
 @pytest.mark.parametrize(
