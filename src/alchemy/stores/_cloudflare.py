@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,7 +20,7 @@ from alchemy.stores import service
 from alchemy.stores._patience import PATIENCE
 from alchemy.stores._service_client import TOKEN, ServiceClient, check_version, join_rows
 from alchemy.stores._service_pieces import content_of, pieces_of, shares_of
-from alchemy.stores._urls import Place, check_url, parse, with_options, without_credentials
+from alchemy.stores._urls import Place, check_url, is_address, parse, with_options, without_credentials
 from alchemy.stores.backed import BackedStore
 from alchemy.stores.backend import BlobKind, Blocked, Commit, Ending, Taken, Unreachable
 
@@ -372,17 +372,9 @@ def _checked(address: str) -> str:
     check_url(address)
     parts = urlsplit(address)
     more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    if parts.scheme not in ("http", "https") or not parts.hostname or more or not _has_port(parts):
+    if more or not is_address(address):
         raise ConfigurationError(
             f"{without_credentials(address)!r} is no address of a state service",
             hint=f"such as {_PREFIX}http://127.0.0.1:8787; the token goes into {TOKEN}",
         )
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _has_port(parts: SplitResult) -> bool:
-    """Say whether the port of an address, if it names one, can be one."""
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False

@@ -60,6 +60,15 @@ def check_url(url: str) -> None:
         ) from None
 
 
+def is_address(url: str) -> bool:
+    """Say whether a URL names a host that can be asked over HTTP, with a port that can be one."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def without_credentials(url: str) -> str:
     """Give a URL without user name and password."""
     parts = urlsplit(url)

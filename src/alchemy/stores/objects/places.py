@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from alchemy.errors import ConfigurationError
 from alchemy.stores._patience import PATIENCE
-from alchemy.stores._urls import load_extra, parse, with_options
+from alchemy.stores._urls import is_address, load_extra, parse, with_options
 from alchemy.stores.backed import BackedStore
 from alchemy.stores.objects.backend import ObjectBackend
 from alchemy.stores.objects.bucket import Requests, said
@@ -244,6 +244,11 @@ def _check_bucket(bucket: str, store: str, example: str) -> None:
 
 
 def _client(endpoint: str | None) -> Any:
+    if endpoint and not is_address(endpoint):
+        raise ConfigurationError(
+            f"{endpoint.rpartition('@')[2]!r} is no endpoint of an object storage",
+            hint="such as https://storage.example.com:9000",
+        )
     return {**_CLIENT, "allow_http": (endpoint or "").startswith("http://")}
 
 

@@ -68,3 +68,17 @@ def test_urls_that_name_no_place(url: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         open_store(url)
     assert refused.value.hint
+
+
+@pytest.mark.parametrize("endpoint", ["host:9000", "ftp://host", "http://", "http://host:port", "http://host:99999"])
+@pytest.mark.parametrize("place", ["s3://b", "r2://b", "gs://b", "az://b"])
+async def test_an_endpoint_that_is_no_address(monkeypatch: pytest.MonkeyPatch, place: str, endpoint: str) -> None:
+    """It is refused before obstore has it, which panics at some of them."""
+    for name in ("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "CLOUDFLARE_ACCOUNT_ID", "AZURE_STORAGE_ACCOUNT_NAME"):
+        monkeypatch.setenv(name, "0" * 32)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")
+    store = open_store(f"{place}?endpoint={endpoint}")
+    with pytest.raises(ConfigurationError, match=f"'{endpoint}' is no endpoint") as refused:
+        await store.init()
+    assert "https://" in (refused.value.hint or "")
+    await store.deinit()
