@@ -165,7 +165,15 @@ class LockedError(AlchemyError):
 
 
 class TargetMismatch(AlchemyError):
-    """A record's object lives in another account or data set than the one now configured."""
+    """A record's object lives in another account or data set than the one now configured.
+
+    Attributes:
+        is_remade: the one now configured may stand in its place, as `Provider.is_remade` says.
+    """
+
+    def __init__(self, message: str, *, is_remade: bool = False, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.is_remade = is_remade
 
 
 class SecretError(AlchemyError):

@@ -11,7 +11,7 @@ from alchemy.engine.claims import claimed_by
 from alchemy.engine.creating import Creator
 from alchemy.engine.values import FINGERPRINT, given_values
 from alchemy.engine.work import changed_inputs, equal, generation_of, record_to_outputs, unknown
-from alchemy.errors import AlreadyExists, Gone, ResourceFailed
+from alchemy.errors import AlreadyExists, Gone, ResourceFailed, TargetMismatch
 from alchemy.events import Outcome
 from alchemy.provider import Change, overrides
 from alchemy.resource import Resource
@@ -213,12 +213,13 @@ class Applier(Creator):
         # what was of another kind before may live elsewhere
         same = record.provider == self.work.provider_name
         provider = self.provider if same else self.run.provider(record.provider, fqn=self.fqn)
-        context = self._context(record)
-        if self._was_forgotten and provider.is_remade(record.target, await self.run.target(provider, context)):
+        try:
+            await self.run.target(provider, self._context(record), record.target)
+        except TargetMismatch as error:
+            if not (self._was_forgotten and error.is_remade):
+                raise
             self.work.record = None
-            return None
-        await self.run.target(provider, context, record.target)
-        return record
+        return self.work.record
 
     async def _resume_create(self, record: Record) -> Outcome:
         """A create was begun and not recorded as done: find out, then go on."""

@@ -242,14 +242,17 @@ class Run:
             return
         if stored != target and not (target.endswith(":") and stored.startswith(target)):
             hint = "use the credentials (or --local) it was deployed with, or another stage: --stage NAME"
-            if provider.is_remade(stored, target):
+            is_remade = provider.is_remade(stored, target)
+            if is_remade:
                 command = shlex.join(["alchemy", "scope", "reset", self.unit])
                 hint = (
                     f"if it was reset since, forget what was in it: {command}, then deploy again; "
                     "otherwise use the --state-dir it was deployed with, or another stage: --stage NAME"
                 )
             raise TargetMismatch(
-                f"{fqn} lives in {stored}, and this run is set up for {target.removesuffix(':')}", hint=hint
+                f"{fqn} lives in {stored}, and this run is set up for {target.removesuffix(':')}",
+                is_remade=is_remade,
+                hint=hint,
             )
 
     def slot(self, provider: Provider[Any]) -> AbstractAsyncContextManager[None]:

@@ -67,6 +67,25 @@ async def test_what_went_with_its_data_set_is_made_anew(
     assert "alchemy scope reset app/dev, then deploy again" in errors_of(caught.value)[0]
 
 
+async def test_what_was_forgotten_elsewhere_is_an_error_before_any_call(
+    cloud: Cloud, kept: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that knows by configuration alone that it is another account asks nobody."""
+    await deploy(things(a=1), kept)
+    await reset(UNIT, UNIT, state_store=kept)
+
+    async def asked(_self: object, _ctx: object) -> str:
+        raise AssertionError("the provider was asked where it is")
+
+    monkeypatch.setattr(ThingProvider, "target", asked)
+    monkeypatch.setattr(ThingProvider, "configured_target", lambda _self: "acct-2", raising=False)
+    cloud.calls.clear()
+    with pytest.raises(ExceptionGroup) as caught:
+        await deploy(things(a=1), kept)
+    assert "lives in acct-1, and this run is set up for acct-2" in errors_of(caught.value)[0]
+    assert cloud.calls == []
+
+
 async def test_a_backup_is_made_before(kept: StateStore) -> None:
     """What is forgotten can be brought back."""
     await deploy(things(a=1), kept)
