@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from alchemy.errors import DeclarationError
@@ -129,14 +130,24 @@ def _hints(cls: type) -> dict[str, Any]:
     except NameError:
         found: dict[str, Any] = {}
         for base in reversed(cls.__mro__):
-            for name in base.__dict__.get("__annotations__", {}):
+            for name, hint in _annotations(base).items():
                 try:
-                    alone = type("_", (), {"__annotations__": {name: base.__annotations__[name]}})
+                    alone = type("_", (), {"__annotations__": {name: hint}})
                     alone.__module__ = base.__module__
                     found[name] = typing.get_type_hints(alone)[name]
                 except NameError:
                     found[name] = Any
         return found
+
+
+def _annotations(cls: type) -> Mapping[str, Any]:
+    """Give a class's own annotations, as far as they can be known."""
+    if sys.version_info >= (3, 14):  # they are worked out only when asked for
+        import annotationlib
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    found: Mapping[str, Any] = cls.__dict__.get("__annotations__", {})
+    return found
 
 
 def _mentions_secret(hint: Any) -> bool:

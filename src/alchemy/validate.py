@@ -114,5 +114,7 @@ def _tuple(args: tuple[Any, ...]) -> Check:
 def describe(hint: Any) -> str:
     """Say a type hint as a person would write it."""
     if isinstance(hint, type) and get_origin(hint) is None:
-        return hint.__qualname__
+        return "None" if hint is types.NoneType else hint.__qualname__
+    if get_origin(hint) in (Union, types.UnionType):
+        return " | ".join(map(describe, get_args(hint)))
     return str(hint).replace("typing.", "").replace("collections.abc.", "").replace("alchemy.secret.", "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import sys
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -269,6 +271,43 @@ async def test_a_copy_belongs_to_no_scope(cloud: Cloud, store: Store) -> None:
         assert twin.fqn == "app/dev/x"
 
     await deploy(program, store)
+
+
+HALF = """
+from typing import TYPE_CHECKING
+
+from alchemy import Resource, Secret
+
+if TYPE_CHECKING:
+    from elsewhere import Later
+
+
+class Half(Resource, kind="t::Half", provider="alchemy.testing.kinds:ThingProvider"):
+    name: str
+    later: {hint} = None
+    key: Secret[str] | None = None
+"""
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        "'Later'",
+        pytest.param(
+            "Later", marks=pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are worked out at once")
+        ),
+    ],
+)
+async def test_a_type_that_only_checkers_know(
+    cloud: Cloud, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hint: str
+) -> None:
+    """A field of such a type takes everything; the others are checked all the same."""
+    (tmp_path / "half.py").write_text(HALF.format(hint=hint))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "half", raising=False)
+    half = importlib.import_module("half").Half
+    assert "'name' of t::Half 'x' must be str, not int 3" in await declaring(store, lambda: half("x", name=3, later=4))
+    assert "'key' of t::Half 'x' must be" in await declaring(store, lambda: half("x", name="a", key="k"))
 
 
 def test_a_base_class_has_no_kind() -> None:

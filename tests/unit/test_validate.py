@@ -122,7 +122,8 @@ def test_fails(hint: Any, value: Any) -> None:
     [
         (int, "int"),
         (Sequence[str], "Sequence[str]"),
-        (typing.Optional[int], "Optional[int]"),  # noqa: UP045
+        (typing.Optional[int], "int | None"),  # noqa: UP045
+        (Secret[str] | Literal["a"], "Secret[str] | Literal['a']"),
         (Secret[str], "Secret[str]"),
         (Literal["a"], "Literal['a']"),
     ],
