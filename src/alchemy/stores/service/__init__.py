@@ -13,7 +13,8 @@ from importlib import resources
 SCRIPT = "alchemy-state-service"
 CLASS = "Store"
 OLDEST = 2
-"""The version that this library needs at least; one that is older than the library's own may lack `stage`, or `clearScope`."""
+"""The version that this library needs at least; one that is older than the library's own may lack `stage` or
+`clearScope`."""
 COMPATIBILITY_DATE = "2026-07-01"
 _VERSION = re.compile(r"^const VERSION = (\d+);", re.MULTILINE)
 
