@@ -9,16 +9,17 @@ from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from alchemy import config
 
 # The same examples every time, so that a run says something of the change and not of the dice; to look for new ones:
 # HYPOTHESIS_PROFILE=explore make test
-settings.register_profile("steady", derandomize=True, deadline=None)
-settings.register_profile("explore", deadline=None, print_blob=True)
+# Nothing is failed for being slow: that would be said of the machine.
+settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 # `make torture` tries many more, new ones each time, and says how to see a failure again.
-settings.register_profile("torture", deadline=None, print_blob=True, max_examples=2000)
+settings.register_profile("torture", settings.get_profile("explore"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 # A shell lets what it runs in the background ignore Ctrl-C, and so do all processes that the tests start: they wait for
