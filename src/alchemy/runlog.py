@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import msgspec
 
 from alchemy.errors import AlchemyError
 from alchemy.events import Event, ResourceFinished, ResourceLog, ResourceRetrying, RunFinished, to_line
+from alchemy.history import MOMENT, stamp
 from alchemy.nursery import Nursery
 from alchemy.ports import StateStore
 from alchemy.secret import MASK
@@ -28,6 +30,8 @@ class RunLog:
         names_only: leave out whatever may hold a value: what providers say, what was exported, why something failed.
     """
 
+    _newest: ClassVar = datetime.fromtimestamp(0, UTC)
+
     def __init__(self, store: StateStore, unit: str, nursery: Nursery, *, names_only: bool = False) -> None:
         self._store = store
         self._unit = unit
@@ -38,8 +42,9 @@ class RunLog:
         self._broken = False
         self._finished = False
         self._names_only = names_only
-        moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self.name = f"{moment.replace(':', '-').replace('.', '-')}.ndjson"
+        # Or a little later: runs of this process that begin in the same millisecond have a log each.
+        RunLog._newest = max(datetime.now(UTC), RunLog._newest + MOMENT)
+        self.name = f"{stamp(RunLog._newest)}.ndjson"
 
     def __call__(self, event: Event) -> None:
         """Take an event down."""

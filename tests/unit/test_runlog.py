@@ -51,6 +51,12 @@ async def test_an_event_is_written_though_none_follows(monkeypatch: pytest.Monke
                 await asyncio.sleep(0.001)
 
 
+async def test_runs_of_the_same_millisecond_have_a_log_each() -> None:
+    """However quick a run is, the next one's log has another name, which sorts behind."""
+    names = [RunLog(MemoryStore(), UNIT, Nursery(lambda: None)).name for _ in range(50)]
+    assert names == sorted(set(names))
+
+
 async def test_lines_keep_their_order() -> None:
     """A flush waits for the one before it, however slow the store is."""
     store = Slow()
