@@ -118,7 +118,7 @@ def open_store(place: str | Path, *, root: Path | None = None) -> StateStore:
         root: what a relative path is relative to, also that of a `file:` or `sqlite:` URL; `None`: the current folder.
 
     Raises:
-        ConfigurationError: nobody knows the scheme; the message lists those there are. Or it is no URL.
+        ConfigurationError: nobody knows the scheme; the message lists those there are. Or it is no URL, or a file.
     """
     if isinstance(place, str) and place in _BUILT_IN and not ((root or Path()) / place).exists():
         raise ConfigurationError(
@@ -180,6 +180,11 @@ def is_there(url: str) -> bool:
 def _file_store(path: Path) -> StateStore:
     from alchemy.stores._filesystem import FileStore
 
+    if path.is_file():
+        raise ConfigurationError(
+            f"the state store {path} is a file, and a folder is wanted",
+            hint=f"name a folder; for a SQLite database write 'sqlite:{path}'",
+        )
     return FileStore(path)
 
 

@@ -107,6 +107,16 @@ def test_a_misspelt_scheme(place: str, meant: str) -> None:
     assert refused.value.hint == f"did you mean '{meant}'?"
 
 
+@pytest.mark.parametrize("place", ["state.db", "file:state.db", Path("state.db")])
+def test_a_file_is_no_folder(place: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that is named without its scheme: the error says which."""
+    monkeypatch.chdir(tmp_path)
+    Path("state.db").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match="is a file, and a folder is wanted") as refused:
+        open_store(place, root=tmp_path)
+    assert f"write 'sqlite:{tmp_path}/state.db'" in str(refused.value.hint)
+
+
 def test_third_parties_bring_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed package's entry point is called with the URL."""
     mine = EntryPoint("mine", "alchemy.stores:FileStore", stores.ENTRY_POINTS)

@@ -58,7 +58,8 @@ class AzureServer(Server):
             with urllib.request.urlopen(request, timeout=5):
                 return True
         except urllib.error.HTTPError as error:
-            return error.code == 409  # it is there already
+            with error:
+                return error.code == 409  # it is there already
         except OSError:
             return False
 
