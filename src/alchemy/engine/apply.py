@@ -103,7 +103,7 @@ class Applier(Creator):
         record.attempted = self.work.props
         self.work.describe(record)
         context = self._context(record)
-        context.target = await self.run.target(self.provider, context, record.target)
+        context.target = await self.run.targets.of(self.provider, context, record.target)
         await self.work.session.put(record)
         before = have or self._have(record)
         try:
@@ -180,7 +180,7 @@ class Applier(Creator):
             return
         context = self._context(record, have)
         context.name = record.physical_name or context.name
-        context.target = await self.run.target(self.provider, context, record.target)
+        context.target = await self.run.targets.of(self.provider, context, record.target)
         with contextlib.suppress(Gone):
             await self._call("delete", lambda: self.provider.delete(context, have))
 
@@ -214,7 +214,7 @@ class Applier(Creator):
         same = record.provider == self.work.provider_name
         provider = self.provider if same else self.run.provider(record.provider, fqn=self.fqn)
         try:
-            await self.run.target(provider, self._context(record), record.target)
+            await self.run.targets.of(provider, self._context(record), record.target)
         except TargetMismatch as error:
             if not (self._was_forgotten and error.is_remade):
                 raise
@@ -261,7 +261,7 @@ class Applier(Creator):
         begun = self._have(record, record.attempted)
         context = self._context(record, begun)
         context.name = record.physical_name or context.name
-        context.target = await self.run.target(self.provider, context, record.target)
+        context.target = await self.run.targets.of(self.provider, context, record.target)
         if self.provider.recover == "again":
             return begun
         if self.provider.recover == "none":
@@ -358,6 +358,6 @@ class Applier(Creator):
         """Read a record's object by what the record says of it; `None`: it is gone."""
         context = self._context(record, have)
         context.name = record.physical_name or context.name
-        context.target = await self.run.target(self.provider, context, record.target)
+        context.target = await self.run.targets.of(self.provider, context, record.target)
         found: Resource | None = await self._call("read", lambda: self.provider.read(context, have))
         return found

@@ -96,7 +96,7 @@ class Creator:
         self._announce("create")
         self._intend(record)
         context = self._context(record)
-        record.target = context.target = await self.run.target(self.provider, context)
+        record.target = context.target = await self.run.targets.of(self.provider, context)
         if self._chooses:
             found = await self._call("create", lambda: self.provider.find(context, self.want))
             if found is not None:

@@ -146,7 +146,7 @@ class Deleter:
         run, record, of = self.run, item.record, item.old or item.record
         fqn = record.fqn
         provider = run.provider(of.provider, fqn=fqn)
-        if not run.knows_target(provider):
+        if not run.targets.knows(provider):
             await ensure_held(run, item.session)  # it will be asked for
         codec = Codec(lambda: self._cipher(fqn), fqn)
         cls = resource_class(type(provider))
@@ -157,7 +157,7 @@ class Deleter:
         props = of.attempted if of.status is Status.CREATING and of.attempted is not None else of.props
         have = codec.resource(cls, id=record.id, props=props, output=of.output)
         context = run.context(have, of, fqn=fqn, name=of.physical_name or "")
-        context.target = await run.target(provider, context, of.target)
+        context.target = await run.targets.of(provider, context, of.target)
         async with run.slot(provider):
             if of.status is Status.CREATING:
                 found = await self._find_begun(provider, context, item, have)

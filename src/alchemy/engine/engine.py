@@ -159,7 +159,7 @@ class Engine:
             provider = self.run.provider(record.provider, fqn=record.fqn)
             configured = getattr(provider, "configured_target", None)
             if configured is not None:
-                self.run.check_target(provider, record.target, configured(), record.fqn)
+                self.run.targets.check(provider, record.target, configured(), record.fqn)
 
     def _read(self, declared: Declared) -> None:
         session = self.run.session_for(declared.scope.chain)

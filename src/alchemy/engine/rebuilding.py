@@ -62,7 +62,7 @@ class Rebuilder(Applier):
         record = self._new_record()
         self._intend(record)
         context = self._context(record)
-        record.target = context.target = await self.run.target(self.provider, context)
+        record.target = context.target = await self.run.targets.of(self.provider, context)
         # What does no harm when it is created twice is known by its inputs alone.
         look = self.provider.find if looks else self.provider.read
         found = await self._call("read", lambda: look(context, self.want))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,8 +19,9 @@ from alchemy.engine.ledger import strike
 from alchemy.engine.lineage import Lineage
 from alchemy.engine.loading import load_provider
 from alchemy.engine.session import Session
+from alchemy.engine.targets import Targets
 from alchemy.engine.undeletable import Undeletable
-from alchemy.errors import AlchemyError, LeaseLost, StateError, TargetMismatch
+from alchemy.errors import AlchemyError, LeaseLost, StateError
 from alchemy.events import (
     Action,
     Bus,
@@ -97,7 +97,7 @@ class Run:
         self._limit = asyncio.Semaphore(settings.parallelism)
         self._limits: dict[object, AbstractAsyncContextManager[None]] = {}
         self._providers: dict[str, Provider[Any]] = {}
-        self._targets: dict[object, str] = {}
+        self.targets = Targets(unit)
         self._shared: dict[str, asyncio.Future[Any]] = {}
         self.locate: Callable[[Settings], str]
         """Gives the URL of the store that settings ask for."""
@@ -211,49 +211,6 @@ class Run:
         if provider is None:
             provider = self._providers[name] = load_provider(name, fqn=fqn)
         return provider
-
-    async def target(self, provider: Provider[Any], context: Context[Any], stored: str = "") -> str:
-        """Give where a provider's calls go, and check that a record's object lives there.
-
-        Raises:
-            TargetMismatch: it lives elsewhere; nothing was called.
-        """
-        configured = getattr(provider, "configured_target", None)
-        if configured is not None and stored:
-            self.check_target(provider, stored, configured(), context.fqn)
-        key = type(provider).target  # the function: providers of one cloud share it
-        target = self._targets.get(key)
-        if target is None:
-            target = self._targets[key] = await provider.target(context)
-        self.check_target(provider, stored, target, context.fqn)
-        return target
-
-    def knows_target(self, provider: Provider[Any]) -> bool:
-        """Whether `target` needs no call."""
-        return type(provider).target in self._targets
-
-    def check_target(self, provider: Provider[Any], stored: str, target: str | None, fqn: str) -> None:
-        """Raise `TargetMismatch` when a record's object lives elsewhere than where calls would go.
-
-        Args:
-            target: as far as it is known: one that ends in `:` stands for every account of that provider.
-        """
-        if not stored or not target:
-            return
-        if stored != target and not (target.endswith(":") and stored.startswith(target)):
-            hint = "use the credentials (or --local) it was deployed with, or another stage: --stage NAME"
-            is_remade = provider.is_remade(stored, target)
-            if is_remade:
-                command = shlex.join(["alchemy", "scope", "reset", self.unit])
-                hint = (
-                    f"if it was reset since, forget what was in it: {command}, then deploy again; "
-                    "otherwise use the --state-dir it was deployed with, or another stage: --stage NAME"
-                )
-            raise TargetMismatch(
-                f"{fqn} lives in {stored}, and this run is set up for {target.removesuffix(':')}",
-                is_remade=is_remade,
-                hint=hint,
-            )
 
     def slot(self, provider: Provider[Any]) -> AbstractAsyncContextManager[None]:
         """Give the provider's own limit; hold it together with `self.limit` around what it does."""

@@ -216,7 +216,7 @@ class Destroyer:
             have = codec.resource(resource_class(type(provider)), id=leaf(item.record.fqn), props={}, output={})
             context = self.run.context(have, of, fqn=item.record.fqn, name="")
             await ensure_held(self.run, item.session)
-            await self.run.target(provider, context, of.target)
+            await self.run.targets.of(provider, context, of.target)
 
     def _report_held_back(self, order: Teardown, by_name: dict[str, Doomed]) -> None:
         failed = {error.fqn for error in self.errors if isinstance(error, ResourceFailed)}

@@ -409,8 +409,8 @@ async def test_two_providers_of_one_name_have_targets_of_their_own(cloud: Cloud,
     async def program(app: Any) -> None:
         run: Run = app.runner.run
         context: Any = type("C", (), {"fqn": "x"})()
-        made.append(await run.target(world.ThingProvider(), context))
-        made.append(await run.target(Other.CloudProvider(), context))
+        made.append(await run.targets.of(world.ThingProvider(), context))
+        made.append(await run.targets.of(Other.CloudProvider(), context))
 
     await deploy(program, store)
     assert made == ["acct-1", "elsewhere"]
