@@ -34,12 +34,13 @@ class Gate:
     """Holds calls until it is opened.
 
     Attributes:
-        call: which calls stand at it, with wildcards. `left`: how many of them pass before.
+        call: which calls stand at it, with wildcards. `passing`: which of those do not. `left`: how many pass before.
         entered: set when the first call stands at it.
     """
 
-    def __init__(self, call: str = "*", nth: int = 1) -> None:
+    def __init__(self, call: str = "*", nth: int = 1, *, passing: str = "") -> None:
         self.call = call
+        self.passing = passing
         self.left = nth - 1
         self.entered = asyncio.Event()
         self.opened = asyncio.Event()
@@ -147,9 +148,9 @@ class Faults:
         """Let a request fail at once, and arrive all the same when `calls` more have."""
         self._planned.append(Fault(call, nth, error=error, late=calls))
 
-    def hold(self, call: str, *, nth: int = 1) -> Gate:
-        """Let calls, from the n-th on, stand still until the gate is opened."""
-        gate = Gate(call, nth)
+    def hold(self, call: str, *, nth: int = 1, passing: str = "") -> Gate:
+        """Let calls, from the n-th on, stand still until the gate is opened; those in `passing` are not meant."""
+        gate = Gate(call, nth, passing=passing)
         self._gates.append(gate)
         return gate
 
@@ -193,7 +194,7 @@ class Faults:
     async def stand(self, call: str) -> None:
         """Wait at the gates that stand in the way of a call."""
         for gate in list(self._gates):
-            if not fnmatchcase(call, gate.call):
+            if not fnmatchcase(call, gate.call) or fnmatchcase(call, gate.passing):
                 continue
             if gate.left > 0:
                 gate.left -= 1

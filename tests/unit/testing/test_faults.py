@@ -128,6 +128,21 @@ async def test_a_write_that_waits(memory: Memory) -> None:
     await first
 
 
+async def test_a_gate_that_lets_some_pass(memory: Memory) -> None:
+    """Those that it is told of are neither held nor counted."""
+    store = FaultyStore(MemoryStore(memory))
+    lease = await held(store)
+    gate = store.faults.hold("store.set *", nth=2, passing="store.set */a")
+    for _ in range(3):
+        await store.set(lease, a_resource(f"{UNIT}/a"))
+    await store.set(lease, a_resource(f"{UNIT}/b"))
+    assert not gate.entered.is_set()
+    second = asyncio.ensure_future(_wait(store.set(lease, a_resource(f"{UNIT}/b"))))
+    await gate.entered.wait()
+    gate.open()
+    await second
+
+
 async def _wait(ack: Any) -> None:
     await ack
 
