@@ -36,6 +36,18 @@ class Slow(MemoryStore):
         await super().append_log(unit, name, lines)
 
 
+async def half_written() -> tuple[Slow, Nursery, RunLog]:
+    """Begin a log of which the first line is being written, and the second is not yet."""
+    store, nursery = Slow(), Nursery(lambda: None)
+    await store.init()
+    log = RunLog(store, UNIT, nursery)
+    log(said("first"))
+    nursery.start(log.flush())
+    await store.begun.wait()
+    log(said("second"))
+    return store, nursery, log
+
+
 async def test_an_event_is_written_though_none_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     """While one slow call runs nothing else happens, and a kill in the middle must not leave an empty log."""
     monkeypatch.setattr(runlog, "FLUSH_SECONDS", 0.001)
@@ -59,14 +71,7 @@ async def test_runs_of_the_same_millisecond_have_a_log_each() -> None:
 
 async def test_lines_keep_their_order() -> None:
     """A flush waits for the one before it, however slow the store is."""
-    store = Slow()
-    await store.init()
-    nursery = Nursery(lambda: None)
-    log = RunLog(store, UNIT, nursery)
-    log(said("first"))
-    nursery.start(log.flush())
-    await store.begun.wait()
-    log(said("second"))
+    store, nursery, log = await half_written()
     nursery.start(log.flush())
     await asyncio.sleep(0)
     store.go_on.set()
@@ -77,14 +82,7 @@ async def test_lines_keep_their_order() -> None:
 
 async def test_the_last_lines_are_handed_over() -> None:
     """What is being written is waited for, what is not written yet is given, and what comes later is no part of it."""
-    store = Slow()
-    await store.init()
-    nursery = Nursery(lambda: None)
-    log = RunLog(store, UNIT, nursery)
-    log(said("first"))
-    nursery.start(log.flush())
-    await store.begun.wait()
-    log(said("second"))
+    store, nursery, log = await half_written()
     waiting = asyncio.create_task(log.written())
     await asyncio.sleep(0)
     assert not waiting.done()

@@ -132,7 +132,7 @@ def _check_clean(path: str, id: str) -> None:
 
 
 def _observe(ctx: Context[Folder], folder: Folder, path: str) -> Folder | None:
-    found = look(path, "cannot look at")
+    found = look(path)
     if found is None:
         return None
     if not stat.S_ISDIR(found.st_mode):
@@ -158,7 +158,7 @@ def _set_mode(path: str, mode: int) -> None:
 
 def _clear(path: str) -> None:
     """Delete all that is in a folder. Links in it are removed and not followed; nor is one in its place."""
-    found = look(path, "cannot look at")
+    found = look(path)
     if found is None or not stat.S_ISDIR(found.st_mode):
         return
     try:

@@ -82,7 +82,7 @@ def refused(error: OSError, doing: str, path: str) -> ProviderError:
     )
 
 
-def look(path: str, doing: str) -> os.stat_result | None:
+def look(path: str) -> os.stat_result | None:
     """Look what is at a path, without following a symbolic link there; `None` when nothing is.
 
     Raises:
@@ -93,7 +93,7 @@ def look(path: str, doing: str) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise refused(error, doing, path) from error
+        raise refused(error, "cannot look at", path) from error
 
 
 def look_for_file(path: str) -> os.stat_result | None:
@@ -102,7 +102,7 @@ def look_for_file(path: str) -> os.stat_result | None:
     Raises:
         ProviderError: something else is there, or it cannot be known.
     """
-    found = look(path, "cannot look at")
+    found = look(path)
     if found is not None and not stat.S_ISREG(found.st_mode):
         raise in_the_way(path, found, "a file")
     return found

@@ -42,7 +42,7 @@ class Server:
         while not is_up():
             if self._process.poll() is not None or time.monotonic() > end:
                 self.kill()
-                raise RuntimeError(f"{Path(command[0]).name} did not start: {log_file.read_text()[-2000:]}")
+                raise RuntimeError(f"{type(self).__name__} did not start: {log_file.read_text()[-2000:]}")
             time.sleep(0.01)
 
     def kill(self) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.integration.stores.servers.base import STARTS, Server
-from tests.ports import kept_port
 
 USER, PASSWORD = "tester", "open-sesame"
 _ACCOUNT = "postgres"
@@ -80,7 +79,7 @@ class PostgresServer(Server):
         return False
 
 
-class Pooler:
+class Pooler(Server):
     """PgBouncer in transaction mode: each transaction of a client may be made on another connection.
 
     Args:
@@ -88,10 +87,8 @@ class Pooler:
     """
 
     def __init__(self, server: PostgresServer) -> None:
-        self.port = kept_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="alchemy-pgbouncer-"))
+        super().__init__(Path(tempfile.mkdtemp(prefix="alchemy-pgbouncer-")))
         self._server = server
-        self._process: subprocess.Popen[bytes] | None = None
 
     @staticmethod
     def is_installed() -> bool:
@@ -109,19 +106,11 @@ class Pooler:
         )
         _give_away(self.folder)
         command = _as_account([shutil.which("pgbouncer", path=_search_path()) or "pgbouncer", str(self.folder / "ini")])
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-        end = time.monotonic() + STARTS
-        while not _listens(self.port):
-            if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"pgbouncer did not start: {(self.folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.02)
+        self._start(command, is_up=lambda: _listens(self.port), cwd=self.folder)
 
     def remove(self) -> None:
         """End it and remove its folder."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
