@@ -111,8 +111,10 @@ def measure(name: str, records: int, resources: int, repeat: int) -> dict[str, A
         row = {"store": name, **asyncio.run(operate(place, records, repeat))}
         work = Work(place, folder, resources)
         work.create()
-        traffic = work.noop().traffic
-        return row if traffic is None else {**row, "noop_requests": traffic.round_trips}
+        noop = work.noop()
+        if noop.traffic is None:
+            return row
+        return {**row, "noop_requests": noop.traffic.round_trips, "noop_seconds": noop.sample.seconds}
 
 
 def table(rows: Sequence[dict[str, Any]], records: int, resources: int) -> str:

@@ -79,8 +79,8 @@ def test_the_state_service_is_counted() -> None:
 
 @pytest.mark.workerd
 def test_single_operations_are_measured() -> None:
-    """Each store has its times, and with a server its requests; a run that changes nothing makes four at most, and one
-    for its log where it takes more than a second.
+    """Each store has its times, and with a server its requests; a run that changes nothing makes three, and one for its
+    log each second that it takes.
     """
     done = benchmark("operations.py", "--records", "5", "--resources", "3", "--repeat", "2")
     assert done.returncode == 0, done.stderr
@@ -89,4 +89,4 @@ def test_single_operations_are_measured() -> None:
     assert all(min(row["get_ms"], row["set_ms"], row["load_seconds"]) > 0 for row in rows)
     assert ["noop_requests" in row for row in rows] == [False, False, True]
     assert rows[2]["load_requests"] == 3
-    assert 3 <= rows[2]["noop_requests"] <= 5
+    assert 0 <= rows[2]["noop_requests"] - 3 <= int(rows[2]["noop_seconds"])
